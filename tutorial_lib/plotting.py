@@ -1,0 +1,179 @@
+"""Figures: one palette, one look, and no picture without alt text.
+
+A figure is made with `figure`, drawn on with the ordinary matplotlib methods, and shown with
+`show`, which asks for the sentence that a reader who cannot see the picture gets instead.
+Nothing here touches pyplot's global state, so a figure that is not shown costs nothing.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from tutorial_lib.errors import InputError
+
+# Blue input and green output, as the convolution literature draws them. Each pair of colors
+# differs in lightness too, so that the figures survive gray print and color blindness.
+PALETTE = {
+    "input": "#3B7DD8",
+    "output": "#2BA58C",
+    "kernel": "#1E3A5F",
+    "accent": "#E8743B",
+    "highlight": "#F2B134",
+    "muted": "#9AA5B1",
+    "ink": "#22303C",
+    "void": "#E0E0C0",
+}
+# For curves and scatter plots, in this order.
+CYCLE = [PALETTE[name] for name in ("input", "accent", "output", "kernel", "highlight", "muted")]
+
+STYLE = {
+    "font.size": 10,
+    "font.family": "DejaVu Sans",  # ships with matplotlib, so it is the same everywhere
+    "text.color": PALETTE["ink"],
+    "axes.labelcolor": PALETTE["ink"],
+    "axes.edgecolor": PALETTE["muted"],
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.prop_cycle": matplotlib.cycler(color=CYCLE),
+    "xtick.color": PALETTE["ink"],
+    "ytick.color": PALETTE["ink"],
+    "legend.frameon": False,
+    "image.interpolation": "nearest",
+}
+DPI = 144
+DISPLAY_DPI = 96  # CSS pixels per inch: pictures are drawn finer than they are shown
+
+
+def figure(rows: int = 1, cols: int = 1, *, title: str, size=None, **subplots):
+    """Make a figure that states its one thought in its title.
+
+    Args:
+        rows, cols: The grid of axes.
+        title: One sentence above the whole figure.
+        size: (width, height) in inches; by default 2.4 inches an axes plus the title.
+        subplots: Passed to `Figure.subplots`, e.g. `sharey=True`.
+
+    Returns:
+        (figure, axes): axes is a single Axes for a 1×1 grid, else an array of them.
+    """
+    size = size or (min(2.4 * cols + 0.4, 9.5), 2.4 * rows + 0.6)
+    with matplotlib.rc_context(STYLE):
+        fig = Figure(figsize=size, layout="constrained")
+        axes = fig.subplots(rows, cols, **subplots)
+    fig.suptitle(title, fontsize=12, fontweight="bold", color=PALETTE["ink"])
+    return fig, axes
+
+
+def to_png(fig: Figure) -> bytes:
+    """Render a figure; the same figure gives the same bytes."""
+    buffer = io.BytesIO()
+    with matplotlib.rc_context(STYLE):
+        fig.savefig(buffer, dpi=DPI, facecolor="white", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def show(fig: Figure, *, alt: str) -> None:
+    """Display a figure in the notebook, with its text alternative.
+
+    Raises:
+        InputError: if `alt` is empty or says no more than the title.
+    """
+    title = fig.get_suptitle()
+    if len(alt.split()) < 4 or alt.strip() == title.strip():
+        raise InputError(
+            "a figure needs alt text: one sentence that tells a reader who cannot see it what it shows"
+        )
+    from IPython.display import Image, display
+
+    width = round(fig.get_figwidth() * DISPLAY_DPI)
+    display(Image(to_png(fig), format="png", width=width, alt=alt))
+
+
+def bare(ax) -> None:
+    """Take the frame and ticks off an axes that shows a picture."""
+    ax.set_xticks([])
+    ax.set_yticks([])
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+
+
+def show_images(
+    images: Sequence[np.ndarray],
+    captions: Sequence[str] | None = None,
+    *,
+    title: str,
+    alt: str,
+    columns: int | None = None,
+    cell: float = 1.9,
+    cmap: str = "gray",
+    vmin: float | None = None,
+    vmax: float | None = None,
+) -> None:
+    """Show pictures in a grid, one caption under its title line each.
+
+    Args:
+        images: HW or HWC arrays; uint8, or floats in [0, 1] for color.
+        captions: One short text per picture.
+        title, alt: As for `figure` and `show`.
+        columns: Pictures in a row; by default all up to five.
+        cell: Width of one picture in inches.
+        cmap, vmin, vmax: For pictures without color channels.
+    """
+    columns = columns or min(len(images), 5)
+    rows = math.ceil(len(images) / columns)
+    shape = np.shape(images[0])
+    height = cell * shape[0] / shape[1]
+    size = (cell * columns + 0.2, (height + (0.3 if captions else 0.05)) * rows + 0.45)
+    fig, axes = figure(rows, columns, title=title, size=size, squeeze=False)
+    for ax in axes.flat:
+        bare(ax)
+    for ax, image in zip(axes.flat, images, strict=False):
+        ax.imshow(np.squeeze(image), cmap=cmap, vmin=vmin, vmax=vmax)
+    for ax, caption in zip(axes.flat, captions or [], strict=False):
+        ax.set_title(caption, fontsize=9)
+    show(fig, alt=alt)
+
+
+def overlay(
+    image: np.ndarray, mask: np.ndarray, color: str = PALETTE["accent"], alpha: float = 0.55
+) -> np.ndarray:
+    """Tint the part of an image that a mask covers.
+
+    Args:
+        image: uint8 HWC.
+        mask: HW; every nonzero pixel is tinted.
+
+    Returns:
+        A new uint8 HWC array.
+    """
+    tint = np.array(matplotlib.colors.to_rgb(color)) * 255
+    covered = (np.asarray(mask) != 0)[..., None]
+    mixed = np.where(covered, (1 - alpha) * image + alpha * tint, image)
+    return np.rint(mixed).astype(np.uint8)
+
+
+def show_curves(
+    curves: dict[str, Sequence[float]], *, title: str, alt: str, x: str = "epoch", y: str = "loss"
+) -> None:
+    """Draw one line per entry against 1, 2, 3, …, each labeled at its end."""
+    fig, ax = figure(title=title, size=(6.4, 3.2))
+    for name, values in curves.items():
+        (line,) = ax.plot(range(1, len(values) + 1), values, linewidth=2)
+        ax.annotate(
+            name,
+            (len(values), values[-1]),
+            xytext=(6, 0),
+            textcoords="offset points",
+            va="center",
+            color=line.get_color(),
+        )
+    ax.set_xlabel(x)
+    ax.set_ylabel(y)
+    show(fig, alt=alt)

@@ -1,0 +1,84 @@
+"""The two profiles, and the one place where a run is made reproducible.
+
+`quick` is for a laptop: small nets, two minutes a notebook at most on two CPU cores. `full`
+has the nets and schedules of the papers, and wants a GPU.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping
+from types import SimpleNamespace
+
+from tutorial_lib.errors import InputError, check_choice
+
+PROFILES = ("quick", "full")
+
+
+def start(profile: str, seed: int = 0) -> None:
+    """Make what follows repeatable: same seed, same machine, same bits.
+
+    Seeds Python, NumPy and Keras, asks TensorFlow for deterministic kernels, and lets GPU
+    memory grow on demand instead of being taken whole. Call it once, before anything is
+    built or drawn.
+
+    Raises:
+        InputError: if the profile is unknown or the seed is not a whole number from 0 to 2³² - 1.
+    """
+    check_choice("profile", profile, PROFILES)
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+        raise InputError(f"seed={seed!r} cannot be used; give a whole number from 0 to 4294967295")
+    import keras
+    import tensorflow as tf
+
+    for gpu in tf.config.list_physical_devices("GPU"):
+        try:
+            tf.config.experimental.set_memory_growth(gpu, True)
+        except RuntimeError:
+            break  # The GPU is already in use: too late to change, and harmless.
+    tf.config.experimental.enable_op_determinism()
+    keras.utils.set_random_seed(seed)
+
+
+def choose(
+    profile: str, *, quick: Mapping, full: Mapping, **overrides: float | None
+) -> SimpleNamespace:
+    """Return the column of settings that belongs to the profile.
+
+    Args:
+        profile: "quick" or "full".
+        quick, full: The two columns; both must have the same names.
+        overrides: Settings that the reader turned by hand. Zero or None keeps the profile's.
+
+    Returns:
+        The settings as attributes, e.g. `settings.epochs`.
+
+    Raises:
+        InputError: if the profile is unknown, an override is negative, or the columns differ.
+    """
+    check_choice("profile", profile, PROFILES)
+    if quick.keys() != full.keys() or not overrides.keys() <= quick.keys():
+        raise InputError("quick, full and the overrides must name the same settings")
+    settings = dict(quick if profile == "quick" else full)
+    for name, value in overrides.items():
+        if value and value < 0:
+            raise InputError(f"{name}={value} cannot be used; give a positive number, or 0")
+        settings[name] = value or settings[name]
+    return SimpleNamespace(**settings)
+
+
+def banner(profile: str) -> str:
+    """Say in one line what this runs on: versions, device, cores, memory."""
+    import keras
+    import tensorflow as tf
+
+    gpus = [
+        tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
+        for gpu in tf.config.list_physical_devices("GPU")
+    ]
+    device = " + ".join(gpus) if gpus else f"CPU ({os.cpu_count()} cores)"
+    return (
+        f"{profile} profile on {device} · Python {platform.python_version()} · "
+        f"TensorFlow {tf.__version__} · Keras {keras.__version__}"
+    )
