@@ -6,14 +6,17 @@ has the nets and schedules of the papers, and wants a GPU.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from types import SimpleNamespace
 
 from tutorial_lib.errors import InputError, check_choice
 
 PROFILES = ("quick", "full")
+QUIET = "2"  # TensorFlow's level for errors only
 
 
 def start(profile: str, seed: int = 0) -> None:
@@ -29,16 +32,41 @@ def start(profile: str, seed: int = 0) -> None:
     check_choice("profile", profile, PROFILES)
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
         raise InputError(f"seed={seed!r} cannot be used; give a whole number from 0 to 4294967295")
-    import keras
-    import tensorflow as tf
+    with native_notes_silenced():
+        import keras
+        import tensorflow as tf
 
-    for gpu in tf.config.list_physical_devices("GPU"):
+        gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
         try:
             tf.config.experimental.set_memory_growth(gpu, True)
         except RuntimeError:
             break  # The GPU is already in use: too late to change, and harmless.
     tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(seed)
+
+
+@contextlib.contextmanager
+def native_notes_silenced() -> Iterator[None]:
+    """Keep TensorFlow's start-up notes off the page.
+
+    Its C++ part writes them straight to file descriptor 2 before any log level applies. Whoever
+    sets TF_CPP_MIN_LOG_LEVEL wants to see them, and does.
+    """
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL") not in (None, QUIET):
+        yield
+        return
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = QUIET
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def choose(
@@ -70,12 +98,13 @@ def choose(
 
 def banner(profile: str) -> str:
     """Say in one line what this runs on: versions, device, cores, memory."""
-    import keras
-    import tensorflow as tf
+    with native_notes_silenced():
+        import keras
+        import tensorflow as tf
 
+        devices = tf.config.list_physical_devices("GPU")
     gpus = [
-        tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
-        for gpu in tf.config.list_physical_devices("GPU")
+        tf.config.experimental.get_device_details(gpu).get("device_name", "GPU") for gpu in devices
     ]
     device = " + ".join(gpus) if gpus else f"CPU ({os.cpu_count()} cores)"
     return (

@@ -1,0 +1,254 @@
+"""Running the notebooks with papermill.
+
+A run executes the notebooks in order. One that fails does not stop the others: its partial
+notebook stays, and the report names the cell. A run never touches the stored outputs in
+`notebooks/`; `storage.refresh` alone writes them.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tutorial_lib import report
+from tutorial_lib.errors import InputError, check_choice
+from tutorial_lib.profiles import PROFILES
+
+NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
+CELL_TIMEOUT = 900  # seconds; a cell of the quick profile takes a few, so this only ends a hang
+
+
+@dataclass
+class Result:
+    """What became of one notebook.
+
+    Attributes:
+        name: File name without suffix.
+        status: "passed", "failed", "interrupted" or "not run".
+        seconds: Wall-clock time.
+        output: The executed notebook, complete or partial.
+        error: One line that names the cell and says what happened; empty if all went well.
+        cells: One dict a code cell that ran: position (from 1, prose counted), prompt (the
+            number in `In [ ]`), seconds, status.
+    """
+
+    name: str
+    status: str = "not run"
+    seconds: float = 0.0
+    output: str = ""
+    error: str = ""
+    cells: list[dict] = field(default_factory=list)
+
+    def summary(self) -> str:
+        """Return one line for a terminal."""
+        return f"{self.status} in {self.seconds:.0f} s{': ' if self.error else ''}{self.error}"
+
+
+def find_notebooks(names: Iterable[str] = (), folder: Path = NOTEBOOKS) -> list[Path]:
+    """Return the notebooks in order: all of them, or those whose name starts with a given one.
+
+    Raises:
+        InputError: if there are none, or a name fits none.
+    """
+    available = sorted(folder.glob("[0-9]*.ipynb"))
+    if not available:
+        raise InputError(
+            f"no notebooks in {folder}; run this from a checkout, installed with `pip install -e .`"
+        )
+    chosen = []
+    for name in names:
+        stem = Path(name).name.removesuffix(".ipynb")
+        fitting = [path for path in available if path.stem.startswith(stem)]
+        if not fitting:
+            known = ", ".join(path.stem for path in available)
+            raise InputError(f"no notebook is called {name!r}; choose from {known}")
+        chosen += fitting
+    return sorted(set(chosen)) if chosen else available
+
+
+def notebook_parameters(path: Path) -> dict[str, dict]:
+    """Return the parameters of a notebook: name → type, default and help, all as text."""
+    from papermill import inspect_notebook
+
+    return {
+        name: {
+            "type": entry["inferred_type_name"],
+            "default": entry["default"],
+            "help": entry["help"],
+        }
+        for name, entry in inspect_notebook(str(path)).items()
+    }
+
+
+def typed_parameters(path: Path, given: dict[str, str]) -> dict:
+    """Turn `name=text` pairs into values of the types that the notebook declares.
+
+    Parameters that this notebook does not have are left out; `check_parameters` finds those that
+    no notebook has.
+
+    Raises:
+        InputError: if a text is not of the declared type.
+    """
+    values = {}
+    for name, entry in notebook_parameters(path).items():
+        if name not in given:
+            continue
+        text = given[name]
+        try:
+            values[name] = {"int": int, "float": float}.get(entry["type"], str)(text)
+        except ValueError:
+            raise InputError(f"{name}={text!r} cannot be used; give a {entry['type']}") from None
+        if entry["type"] == "bool":
+            values[name] = text.lower() in ("true", "1", "yes")
+    if values.get("data_dir"):
+        # The kernel works in notebooks/, the user somewhere else.
+        values["data_dir"] = str(Path(values["data_dir"]).expanduser().resolve())
+    return values
+
+
+def check_parameters(paths: Iterable[Path], given: dict[str, str]) -> None:
+    """Raise InputError if no chosen notebook has a parameter, or the profile is unknown."""
+    known = {name for path in paths for name in notebook_parameters(path)}
+    for name in given:
+        check_choice("parameter", name, sorted(known))
+    check_choice("profile", given.get("profile", PROFILES[0]), PROFILES)
+
+
+def execute(
+    source: Path, output: Path, parameters: dict, timeout: float, progress: bool = False
+) -> Result:
+    """Execute one notebook and say what became of it.
+
+    The kernel is killed whatever happens, also at Ctrl-C, and the output is written after each
+    cell, so that a run that dies leaves what it had.
+
+    Args:
+        source: The notebook to run; it is only read.
+        output: Where the executed notebook goes.
+        parameters: Values for its `parameters` cell.
+        timeout: Seconds that one cell may take.
+        progress: Show a bar over the cells.
+
+    Raises:
+        InputError: if the output cannot be written.
+    """
+    import papermill
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    result = Result(source.stem, output=str(output))
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.unlink(missing_ok=True)
+        output.touch()
+    except OSError as error:
+        raise InputError(
+            f"cannot write {output} ({error.strerror}); choose another folder with --output"
+        ) from None
+    start = time.perf_counter()
+    try:
+        papermill.execute_notebook(
+            source,
+            output,
+            parameters,
+            progress_bar={"desc": source.stem, "leave": False} if progress else False,
+            cwd=source.parent,
+            execution_timeout=timeout,
+            start_timeout=180,
+            shutdown_kernel="immediate",  # a busy kernel would not hear a polite request
+        )
+        result.status = "passed"
+    except KeyboardInterrupt:
+        result.status, what = "interrupted", "interrupted"
+    except PapermillExecutionError as error:
+        result.status, what = "failed", one_line(f"{error.ename}: {error.evalue}")
+    except CellTimeoutError:
+        result.status, what = "failed", f"took longer than {timeout:g} s; see --timeout"
+    except DeadKernelError:
+        result.status, what = "failed", "the kernel died; was there enough memory?"
+    result.seconds = round(time.perf_counter() - start, 1)
+    result.cells = cell_times(output)
+    if result.status != "passed":
+        result.error = f"{failing_cell(result.cells)}: {what}"
+    return result
+
+
+def one_line(message: str) -> str:
+    """Return a message without line breaks, for a list or a terminal."""
+    return " ".join(message.split())
+
+
+def cell_times(path: Path) -> list[dict]:
+    """Read from an executed notebook how long its code cells took and how they ended."""
+    if not path.stat().st_size:
+        return []  # the kernel did not even start
+    cells = []
+    position = 0
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        tags = cell["metadata"].get("tags", [])
+        # Papermill's own additions do not count, so that positions are those of the source.
+        position += not {"papermill-error-cell-tag", "injected-parameters"} & set(tags)
+        record = cell["metadata"].get("papermill", {})
+        if cell["cell_type"] != "code" or record.get("status", "pending") == "pending":
+            continue
+        cells.append(
+            {
+                "position": position,
+                "prompt": cell.get("execution_count"),
+                "seconds": round(record.get("duration") or 0.0, 3),
+                "status": "failed" if record.get("exception") else record["status"],
+                "first_line": "".join(cell["source"]).split("\n")[0],
+            }
+        )
+    return cells
+
+
+def failing_cell(cells: list[dict]) -> str:
+    """Name the cell that a run ended in."""
+    ended = [cell for cell in cells if cell["status"] != "completed"] or cells[-1:]
+    if not ended:
+        return "before the first cell"
+    cell = ended[-1]
+    return f"cell {cell['position']} (`{cell['first_line']}`)"
+
+
+def run(
+    paths: list[Path],
+    parameters: dict[str, str],
+    build: Path,
+    timeout: float = CELL_TIMEOUT,
+    echo: Callable[[str], None] = print,
+    progress: bool = False,
+) -> list[Result]:
+    """Execute notebooks in order into `build/notebooks` and report to `build/report`.
+
+    Args:
+        paths: The notebooks.
+        parameters: Texts by name, as given on the command line.
+        build: Folder for all that is made.
+        timeout: Seconds that one cell may take.
+        echo: Called with one line before and after each notebook.
+        progress: Show a bar over the cells of each notebook.
+
+    Returns:
+        One result a notebook. After an interrupt the remaining ones are "not run".
+
+    Raises:
+        InputError: if a parameter cannot be used, or the folder cannot be written.
+    """
+    check_parameters(paths, parameters)
+    values = {path: typed_parameters(path, parameters) for path in paths}
+    results = [Result(path.stem) for path in paths]
+    for number, path in enumerate(paths):
+        echo(f"[{number + 1}/{len(paths)}] {path.stem} …")
+        output = build / "notebooks" / path.name
+        result = execute(path, output, values[path], timeout, progress)
+        results[number] = result
+        echo(f"      {result.summary()}")
+        report.write(build / "report", results, parameters)
+        if result.status == "interrupted":
+            break
+    return results

@@ -1,0 +1,87 @@
+"""The form in which a notebook lies in git: outputs stored, everything volatile left out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tutorial_lib import execution
+from tutorial_lib.report import write_atomically
+
+KEPT_CELL_METADATA = ("tags", "jupyter")
+NOTEBOOK_METADATA = {
+    "kernelspec": {
+        "display_name": "Python 3 (ipykernel)",
+        "language": "python",
+        "name": "python3",
+    },
+    "language_info": {"name": "python"},
+}
+
+
+def canonical(notebook: dict) -> str:
+    """Return the one text that a notebook has in git.
+
+    Kept are sources, outputs, execution counts, tags and hidden sources. Dropped is what changes
+    from run to run or from editor to editor: timings and editor state.
+    """
+    cells = []
+    for cell in notebook["cells"]:
+        clean = {
+            "cell_type": cell["cell_type"],
+            "id": cell["id"],
+            "metadata": {k: v for k, v in cell["metadata"].items() if k in KEPT_CELL_METADATA},
+            "source": as_lines(cell["source"]),
+        }
+        if cell["cell_type"] == "code":
+            clean["execution_count"] = cell["execution_count"]
+            clean["outputs"] = [canonical_output(output) for output in cell["outputs"]]
+        cells.append(clean)
+    whole = {"cells": cells, "metadata": NOTEBOOK_METADATA, "nbformat": 4, "nbformat_minor": 5}
+    return json.dumps(whole, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def canonical_output(output: dict) -> dict:
+    """Return an output with its texts split into lines, as Jupyter stores them."""
+    clean = dict(output)
+    if "text" in clean:
+        clean["text"] = as_lines(clean["text"])
+    if "data" in clean:
+        clean["data"] = {
+            kind: value if kind.endswith("json") or kind == "image/png" else as_lines(value)
+            for kind, value in clean["data"].items()
+        }
+    return clean
+
+
+def as_lines(text: str | list[str]) -> list[str]:
+    """Split a text after its line breaks; diffs of notebooks are read line by line."""
+    return "".join(text).splitlines(keepends=True)
+
+
+def refresh(
+    path: Path, timeout: float = execution.CELL_TIMEOUT, progress: bool = False
+) -> execution.Result:
+    """Execute a notebook with its own parameters and store the outputs in it.
+
+    Nothing is written unless every cell ran and none of them wrote to stderr: a warning is either
+    worth a sentence in the text or worth mending.
+    """
+    output = path.parents[1] / "build" / "refresh" / path.name
+    result = execution.execute(path, output, {}, timeout, progress)
+    if result.status == "passed":
+        notebook = json.loads(output.read_text(encoding="utf-8"))
+        if warning := first_stderr(notebook):
+            result.status, result.error = "failed", warning
+        else:
+            write_atomically(path, canonical(notebook))
+    return result
+
+
+def first_stderr(notebook: dict) -> str:
+    """Return one line on the first text that went to stderr, or an empty string."""
+    for position, cell in enumerate(notebook["cells"], start=1):
+        for output in cell.get("outputs", []):
+            if output.get("name") == "stderr":
+                return f"cell {position} wrote to stderr: {execution.one_line(''.join(output['text']))}"
+    return ""
