@@ -29,6 +29,12 @@ class OneLineErrors(click.Group):
             sys.exit(130)
 
 
+timeout_option = click.option(
+    "--timeout", type=click.FloatRange(min=0, min_open=True), default=900, show_default=True,
+    help="Seconds that one cell may take.",
+)  # fmt: skip
+
+
 @click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="tutorial")
 def main() -> None:
@@ -46,14 +52,15 @@ def main() -> None:
     help="Folder for executed notebooks and the report.  [default: build]",
 )  # fmt: skip
 @click.option(
-    "--timeout", type=click.FloatRange(min=0, min_open=True), default=900, show_default=True,
-    help="Seconds that one cell may take.",
+    "--folder", type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Where the notebooks are, if they are your own.",
 )  # fmt: skip
-def run(names, pairs, output: Path, timeout: float) -> None:
+@timeout_option
+def run(names, pairs, output: Path, folder: Path | None, timeout: float) -> None:
     """Execute all notebooks, or those whose NAMES are given (01 is enough)."""
     from tutorial_lib import execution
 
-    paths = execution.find_notebooks(names)
+    paths = execution.find_notebooks(names, (folder or execution.NOTEBOOKS).resolve())
     results = execution.run(
         paths, dict(pairs), output.resolve(), timeout, click.echo, progress=sys.stderr.isatty()
     )
@@ -81,8 +88,7 @@ def list_notebooks() -> None:
 
 @main.command()
 @click.argument("names", nargs=-1)
-@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=900,
-              show_default=True, help="Seconds that one cell may take.")  # fmt: skip
+@timeout_option
 def refresh(names, timeout: float) -> None:
     """Execute notebooks and store the outputs in notebooks/ (for maintainers)."""
     from tutorial_lib import execution, storage

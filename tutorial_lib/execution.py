@@ -100,7 +100,10 @@ def typed_parameters(path: Path, given: dict[str, str]) -> dict:
         try:
             values[name] = {"int": int, "float": float}.get(entry["type"], str)(text)
         except ValueError:
-            raise InputError(f"{name}={text!r} cannot be used; give a {entry['type']}") from None
+            wanted = entry["type"]
+            raise InputError(
+                f"{name}={text!r} cannot be used; give a value of type {wanted}"
+            ) from None
         if entry["type"] == "bool":
             values[name] = text.lower() in ("true", "1", "yes")
     if values.get("data_dir"):
@@ -159,6 +162,7 @@ def execute(
             execution_timeout=timeout,
             start_timeout=180,
             shutdown_kernel="immediate",  # a busy kernel would not hear a polite request
+            extra_arguments=["--log-level=ERROR"],  # its warnings would tear the progress bar
         )
         result.status = "passed"
     except KeyboardInterrupt:

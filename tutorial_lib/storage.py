@@ -83,5 +83,6 @@ def first_stderr(notebook: dict) -> str:
     for position, cell in enumerate(notebook["cells"], start=1):
         for output in cell.get("outputs", []):
             if output.get("name") == "stderr":
-                return f"cell {position} wrote to stderr: {execution.one_line(''.join(output['text']))}"
+                text = execution.one_line("".join(output["text"]))
+                return f"cell {position} wrote to stderr: {text}"
     return ""

@@ -1,0 +1,53 @@
+# Everything a reader, a teacher or a maintainer does starts here; `make help` lists it.
+
+PYTHON ?= python3
+VENV := .venv
+# Windows puts the programs of an environment elsewhere.
+BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+INSTALLED := $(VENV)/installed
+PYTEST := $(BIN)/python -m pytest
+# One worker a notebook or test file. Two, because that is what a small runner has.
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test lab refresh lint lock clean
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(INSTALLED) ## make .venv with the locked versions (the others do it by themselves)
+
+# The stamp is written last, so a broken installation is not mistaken for a whole one.
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+	  { echo "Python 3.11, 3.12 or 3.13 is needed: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@echo "Installing into $(VENV); this takes a minute or two, once."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+run: $(INSTALLED) ## execute the five notebooks into build/, with a report
+	@$(BIN)/tutorial run $(ARGS)
+
+test: $(INSTALLED) ## run all tests, and check that the notebooks still say what they say
+	@$(PYTEST) --nbval --numprocesses $(WORKERS) --dist loadfile notebooks tests $(ARGS)
+
+lab: $(INSTALLED) ## open the notebooks in JupyterLab
+	@$(BIN)/jupyter lab --notebook-dir notebooks
+
+refresh: $(INSTALLED) ## execute the notebooks and store their outputs in notebooks/
+	@$(BIN)/tutorial refresh $(ARGS)
+
+lint: $(INSTALLED) ## check and format the code
+	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+lock: $(INSTALLED) ## write requirements.lock anew from pyproject.toml
+	@$(BIN)/python -m pip install --quiet uv
+	@$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-annotate --custom-compile-command "make lock" --extra dev --quiet --upgrade \
+	  --output-file requirements.lock pyproject.toml
+
+clean: ## remove .venv, build/ and the caches; downloads in data/ stay
+	@rm -rf $(VENV) build data/cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

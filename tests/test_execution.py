@@ -1,0 +1,187 @@
+"""The runner: order, failures, time limits, interrupts, reports."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import nbformat
+import psutil
+import pytest
+
+from tutorial_lib import execution, report
+from tutorial_lib.errors import InputError
+
+PARAMETERS = """\
+profile: str = "quick"  # which nets
+seed: int = 0  # start of the random numbers
+data_dir: str = ""  # where the data is
+"""
+
+
+def write_notebook(folder, name, *sources, parameters=PARAMETERS):
+    """Write a notebook with a parameters cell and the given code cells."""
+    cells = [
+        nbformat.v4.new_markdown_cell("# A title"),
+        nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}),
+        *map(nbformat.v4.new_code_cell, sources),
+    ]
+    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    path = folder / f"{name}.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=metadata), path)
+    return path
+
+
+def outputs_of(path):
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    return "".join(
+        "".join(output.get("text", ""))
+        for cell in notebook["cells"]
+        for output in cell.get("outputs", [])
+    )
+
+
+def test_a_failing_notebook_stops_nothing_else_and_names_its_cell(tmp_path):
+    write_notebook(tmp_path, "01_good", "print('one')")
+    write_notebook(tmp_path, "02_bad", "print('before')", "1 / 0", "print('after')")
+    write_notebook(tmp_path, "03_good", "print('three', seed)")
+    lines = []
+
+    results = execution.run(
+        execution.find_notebooks(folder=tmp_path),
+        {"seed": "7"},
+        tmp_path / "build",
+        60,
+        lines.append,
+    )
+
+    assert [result.status for result in results] == ["passed", "failed", "passed"]
+    assert results[1].error == "cell 4 (`1 / 0`): ZeroDivisionError: division by zero"
+    assert any("cell 4" in line for line in lines)
+    assert outputs_of(tmp_path / "build/notebooks/02_bad.ipynb") == "before\n"
+    assert outputs_of(tmp_path / "build/notebooks/03_good.ipynb") == "three 7\n"
+
+
+def test_the_report_tells_what_happened(tmp_path):
+    write_notebook(tmp_path, "01_bad", "raise ValueError('<odd>')")
+    execution.run(
+        execution.find_notebooks(folder=tmp_path), {}, tmp_path / "b", 60, lambda line: None
+    )
+
+    record = json.loads((tmp_path / "b/report/report.json").read_text(encoding="utf-8"))
+    page = (tmp_path / "b/report/index.html").read_text(encoding="utf-8")
+
+    (notebook,) = record["notebooks"]
+    assert notebook["status"] == "failed"
+    assert [cell["status"] for cell in notebook["cells"]] == ["completed", "failed"]
+    assert set(record["packages"]) == set(report.REPORTED_PACKAGES)
+    assert "&lt;odd&gt;" in page and "<odd>" not in page
+
+
+def test_a_cell_that_hangs_is_ended(tmp_path):
+    path = write_notebook(tmp_path, "01_slow", "import time", "time.sleep(60)")
+    result = execution.execute(path, tmp_path / "out.ipynb", {}, timeout=2)
+    assert result.status == "failed"
+    assert result.error == "cell 4 (`time.sleep(60)`): took longer than 2 s; see --timeout"
+
+
+def test_a_kernel_that_dies_is_reported(tmp_path):
+    path = write_notebook(tmp_path, "01_dead", "import os", "os._exit(1)")
+    result = execution.execute(path, tmp_path / "out.ipynb", {}, timeout=60)
+    assert result.status == "failed"
+    assert "the kernel died" in result.error
+
+
+def test_an_input_error_shows_one_line_in_the_notebook(tmp_path):
+    path = write_notebook(
+        tmp_path,
+        "01_input",
+        "from tutorial_lib.errors import InputError\nraise InputError('give a cat')",
+    )
+    result = execution.execute(path, tmp_path / "out.ipynb", {}, timeout=60)
+    assert result.error.endswith("InputError: give a cat")
+    notebook = json.loads((tmp_path / "out.ipynb").read_text(encoding="utf-8"))
+    (error,) = (o for cell in notebook["cells"] for o in cell.get("outputs", []))
+    assert error["traceback"] == ["InputError: give a cat"]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"profile": "fast"}, "profile='fast' is not known; choose one of quick, full"),
+        ({"sede": "1"}, "parameter='sede' is not known; choose one of data_dir, profile, seed"),
+        ({"seed": "one"}, "seed='one' cannot be used; give a value of type int"),
+    ],
+)
+def test_bad_parameters_are_refused_before_anything_runs(tmp_path, given, message):
+    write_notebook(tmp_path, "01_a", "print(1)")
+    with pytest.raises(InputError) as caught:
+        execution.run(execution.find_notebooks(folder=tmp_path), given, tmp_path / "build")
+    assert str(caught.value) == message
+    assert not (tmp_path / "build").exists()
+
+
+def test_a_data_dir_is_read_from_where_the_user_stands(tmp_path, monkeypatch):
+    path = write_notebook(tmp_path, "01_a", "print(1)")
+    monkeypatch.chdir(tmp_path)
+    given = execution.typed_parameters(path, {"data_dir": "photos", "other": "ignored"})
+    assert given == {"data_dir": str(tmp_path / "photos")}
+
+
+def test_notebooks_are_found_by_the_start_of_their_name(tmp_path):
+    for name in ("02_b", "01_a"):
+        write_notebook(tmp_path, name)
+    find = execution.find_notebooks
+    assert [path.stem for path in find(folder=tmp_path)] == ["01_a", "02_b"]
+    assert [path.stem for path in find(["02"], tmp_path)] == ["02_b"]
+    assert [path.stem for path in find(["notebooks/01_a.ipynb"], tmp_path)] == ["01_a"]
+    with pytest.raises(InputError, match="choose from 01_a, 02_b"):
+        find(["03"], tmp_path)
+
+
+def test_an_output_folder_that_cannot_be_written_is_one_line(tmp_path):
+    path = write_notebook(tmp_path, "01_a", "print(1)")
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(InputError, match="choose another folder with --output"):
+        execution.run([path], {}, tmp_path / "file")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for another process")
+def test_ctrl_c_stops_cleanly_and_leaves_no_kernel(tmp_path):
+    started = tmp_path / "started"
+    spin = f"open({str(started)!r}, 'w').close()\nwhile True: pass"
+    write_notebook(tmp_path, "01_spin", spin)
+    write_notebook(tmp_path, "02_next", "print(1)")
+    command = [sys.executable, "-m", "tutorial_lib.cli", "run"]
+    process = subprocess.Popen(
+        [*command, "--folder", str(tmp_path), "--output", str(tmp_path / "build")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    wait_for(started.exists)
+    kernels = psutil.Process(process.pid).children(recursive=True)
+    assert kernels
+
+    os.kill(process.pid, signal.SIGINT)
+    printed, _ = process.communicate(timeout=30)
+
+    assert process.returncode == 130
+    assert "Traceback" not in printed
+    assert "interrupted" in printed and "02_next" not in printed
+    wait_for(lambda: not any(alive(kernel) for kernel in kernels))
+    record = json.loads((tmp_path / "build/report/report.json").read_text(encoding="utf-8"))
+    assert [entry["status"] for entry in record["notebooks"]] == ["interrupted", "not run"]
+
+
+def alive(process):
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+def wait_for(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)

@@ -1,0 +1,70 @@
+"""Profiles: choosing settings, seeding, and errors that tell what to do."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tutorial_lib import profiles
+from tutorial_lib.errors import InputError
+
+COLUMNS = {"quick": {"epochs": 3, "batch_size": 8}, "full": {"epochs": 90, "batch_size": 32}}
+
+
+def test_each_profile_has_its_column():
+    assert profiles.choose("quick", **COLUMNS).epochs == 3
+    assert profiles.choose("full", **COLUMNS).batch_size == 32
+
+
+def test_an_override_wins_unless_it_is_zero_or_none():
+    settings = profiles.choose("quick", **COLUMNS, epochs=5, batch_size=0)
+    assert (settings.epochs, settings.batch_size) == (5, 8)
+    assert profiles.choose("quick", **COLUMNS, epochs=None).epochs == 3
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: profiles.choose("fast", **COLUMNS), "profile='fast' is not known"),
+        (lambda: profiles.choose("quick", **COLUMNS, epochs=-1), "epochs=-1 cannot be used"),
+        (lambda: profiles.choose("quick", **COLUMNS, speed=1), "must name the same settings"),
+        (lambda: profiles.start("fast"), "choose one of quick, full"),
+        (lambda: profiles.start("quick", seed=-1), "whole number from 0"),
+        (lambda: profiles.start("quick", seed=1.5), "whole number from 0"),
+        (lambda: profiles.start("quick", seed=2**32), "whole number from 0"),
+    ],
+)
+def test_bad_choices_are_one_line_errors(call, message):
+    with pytest.raises(InputError, match=message) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+
+
+def test_the_same_seed_gives_the_same_numbers():
+    import keras
+
+    def draw(seed):
+        profiles.start("quick", seed=seed)
+        # The old global generator is what a reader's own code may use.
+        return np.random.rand(3), np.asarray(keras.random.normal((3,)))  # noqa: NPY002
+
+    first, again, other = draw(5), draw(5), draw(6)
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not any(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+def test_the_banner_names_versions_and_device():
+    banner = profiles.banner("quick")
+    assert banner.startswith("quick profile on ")
+    assert "TensorFlow" in banner and "Keras" in banner and "\n" not in banner
+
+
+def test_starting_is_silent():
+    environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    source = "from tutorial_lib import profiles; profiles.start('quick')"
+    done = subprocess.run(
+        [sys.executable, "-c", source], capture_output=True, text=True, env=environment
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
