@@ -1,0 +1,95 @@
+"""Folders that are made once, checked by hash, and made again when they are damaged."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from tutorial_lib.errors import InputError
+
+MANIFEST = "MANIFEST.json"
+
+
+def cached_folder(folder: Path, build: Callable[[Path], None]) -> Path:
+    """Return `folder`, after making it if it is missing, incomplete or damaged.
+
+    It is built under a temporary name beside its place, gets a manifest with the sha256 of every
+    file, and is then renamed. So a folder under its final name is complete, whatever happened
+    while it was made, and two processes may make the same one at once.
+
+    Args:
+        folder: Where the result belongs.
+        build: Called with an empty folder to fill.
+
+    Raises:
+        InputError: if the place cannot be written.
+    """
+    if not damaged_files(folder):
+        return folder
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    except OSError as error:
+        raise _cannot_write(folder.parent, error) from None
+    try:
+        build(partial)
+        hashes = {name: file_hash(partial / name) for name in _files(partial)}
+        (partial / MANIFEST).write_text(json.dumps(hashes, indent=0), encoding="utf-8")
+        partial.chmod(0o755)  # mkdtemp makes it private
+        _put_in_place(partial, folder)
+    except OSError as error:
+        raise _cannot_write(folder, error) from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return folder
+
+
+def damaged_files(folder: Path) -> list[str]:
+    """Return the names of the files that are missing, changed or surplus; empty if all is well."""
+    try:
+        hashes = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        expected = set(hashes) | {MANIFEST}
+    except (OSError, ValueError, TypeError):
+        return [MANIFEST]
+    present = set(_files(folder))
+    changed = {
+        n for n in expected & present if n != MANIFEST and file_hash(folder / n) != hashes[n]
+    }
+    return sorted(changed | (expected ^ present))
+
+
+def file_hash(path: Path) -> str:
+    """Return the sha256 of a file as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _files(folder: Path) -> list[str]:
+    """Return the relative names of all files below a folder, with forward slashes, sorted."""
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+def _put_in_place(partial: Path, folder: Path) -> None:
+    """Rename a finished folder, moving a damaged one out of the way first."""
+    if folder.exists():
+        if not damaged_files(folder):
+            return  # another process was faster
+        old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
+        folder.replace(old / "damaged")
+        shutil.rmtree(old, ignore_errors=True)
+    try:
+        partial.replace(folder)
+    except OSError:
+        if damaged_files(folder):
+            raise
+
+
+def _cannot_write(place: Path, error: OSError) -> InputError:
+    return InputError(
+        f"cannot write {place} ({error.strerror or error}); free some space there, or set "
+        "TUTORIAL_DATA to a folder that can be written"
+    )

@@ -1,0 +1,385 @@
+"""Scenes of pictograms: a data set that is composed, not downloaded.
+
+Photographs with masks cannot be shipped with the project, so notebooks 04 and 05 default to
+scenes: glyphs of an icon font, bent, filled with fur, stripes or sheet metal, laid over each
+other on crops of real photographs. What is a cat and where it ends is known exactly.
+
+A scene depends on its specification, the seed and its index alone, and is the same on every
+machine, bit for bit. To that end pixels are computed in integers: the last bit of a floating
+point sine differs between processors, and a hash would notice.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter
+
+from tutorial_lib.data import glyphs
+from tutorial_lib.errors import InputError
+
+VERSION = 1  # raise it when the pixels change: caches and hashes hang on it
+VOID = 255
+FINE = 4  # masks are drawn this much larger, then averaged down: soft edges
+CLASSES = tuple(glyphs.CLASSES)
+
+# Photographs that scikit-image and scikit-learn carry in their packages. None shows an object of
+# the twenty classes, apart from a few far away; the boxes (left, top, right, bottom) see to that.
+BACKGROUNDS = (
+    ("skimage", "data/coffee.png", (0, 0, 600, 400)),
+    ("skimage", "data/rocket.jpg", (0, 0, 640, 300)),
+    ("skimage", "data/grass.png", None),
+    ("skimage", "data/gravel.png", None),
+    ("skimage", "data/brick.png", None),
+    ("sklearn", "datasets/images/china.jpg", None),
+    ("sklearn", "datasets/images/flower.jpg", None),
+)
+
+# Each class has its own material: a pattern and two colors (red, green, blue).
+MATERIALS = {
+    "aeroplane": ("metal", (205, 212, 220), (150, 165, 185)),
+    "bicycle": ("plain", (196, 52, 60), (150, 30, 40)),
+    "bird": ("fur", (90, 140, 190), (225, 200, 120)),
+    "boat": ("planks", (240, 240, 235), (170, 60, 50)),
+    "bottle": ("metal", (70, 135, 90), (25, 80, 55)),
+    "bus": ("stripes", (225, 165, 40), (190, 60, 45)),
+    "car": ("metal", (190, 45, 55), (110, 20, 35)),
+    "cat": ("tabby", (214, 140, 70), (140, 80, 40)),
+    "chair": ("planks", (165, 110, 60), (125, 80, 45)),
+    "cow": ("patches", (240, 236, 228), (50, 42, 40)),
+    "diningtable": ("planks", (130, 85, 50), (100, 62, 38)),
+    "dog": ("fur", (150, 105, 70), (95, 65, 45)),
+    "horse": ("fur", (120, 70, 45), (75, 42, 30)),
+    "motorbike": ("metal", (60, 70, 90), (30, 32, 42)),
+    "person": ("checks", (60, 95, 160), (225, 220, 215)),
+    "pottedplant": ("leaves", (85, 150, 70), (45, 100, 50)),
+    "sheep": ("wool", (236, 230, 216), (190, 182, 165)),
+    "sofa": ("checks", (120, 75, 120), (160, 115, 155)),
+    "train": ("stripes", (70, 130, 120), (225, 225, 215)),
+    "tvmonitor": ("plain", (45, 48, 56), (70, 74, 84)),
+}
+
+
+@dataclass(frozen=True)
+class SceneSpec:
+    """What scenes look like, and so how hard they are.
+
+    Attributes:
+        categories: Names out of `CLASSES`; `wanted` is one of them or empty.
+        wanted: The class that about half of the scenes contain, if one is named.
+        short_side: Length of the shorter side in pixels; the longer one is up to 1.3 times it.
+        objects: (least, most) objects a scene.
+        scale: (least, most) longer side of an object as a share of the scene's shorter side.
+        occlusion: Greatest share of an object that later ones may hide, 0 to 1.
+        texture_cue: Share of the objects that wear the material of their class; the others wear
+            one of any class. At 0 only the shape tells what a thing is.
+        distractors: (least, most) things without a class.
+    """
+
+    categories: tuple[str, ...]
+    wanted: str = ""
+    short_side: int = 160
+    objects: tuple[int, int] = (1, 4)
+    scale: tuple[float, float] = (0.3, 0.75)
+    occlusion: float = 0.4
+    texture_cue: float = 0.7
+    distractors: tuple[int, int] = (0, 2)
+
+    def __post_init__(self):
+        if not self.categories or not set(self.categories) <= set(CLASSES):
+            raise InputError(f"categories must be some of {', '.join(CLASSES)}")
+        if self.wanted and self.wanted not in self.categories:
+            raise InputError(f"wanted={self.wanted!r} must be one of the categories, or empty")
+        if not 32 <= self.short_side <= 1024:
+            raise InputError(f"short_side={self.short_side} must lie between 32 and 1024 pixels")
+        if not 0 < self.scale[0] <= self.scale[1] <= 1:
+            raise InputError(f"scale={self.scale} must be two shares, 0 < least <= most <= 1")
+        for name, (least, most) in (("objects", self.objects), ("distractors", self.distractors)):
+            if not 0 <= least <= most:
+                raise InputError(f"{name}={(least, most)} must be two counts, 0 <= least <= most")
+        for name in ("occlusion", "texture_cue"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name}={getattr(self, name)} must lie between 0 and 1")
+
+
+COCO_SPEC = SceneSpec(
+    ("cat", "dog", "bird", "horse", "sheep", "cow", "bicycle", "car", "bus", "boat"), wanted="cat"
+)
+VOC_SPEC = SceneSpec(
+    ("aeroplane", "bird", "bottle", "bus", "car", "cat", "cow", "dog", "sheep", "tvmonitor"),
+    objects=(1, 3),
+    scale=(0.35, 0.8),
+)
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One object of a scene.
+
+    Attributes:
+        category: Its VOC name.
+        mask: bool (height, width), the pixels where it can be seen.
+        outline: Closed polygons of the whole object, each float64 (points, 2) as (x, y) in
+            pixels, before anything hid a part of it.
+    """
+
+    category: str
+    mask: np.ndarray
+    outline: tuple[np.ndarray, ...]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A composed picture and the truth about it.
+
+    Attributes:
+        image: uint8 (height, width, 3), RGB.
+        labels: uint8 (height, width): 0 background, 1 to 20 as in PASCAL VOC, 255 the void
+            border around every object.
+        instances: The objects, farthest first.
+    """
+
+    image: np.ndarray
+    labels: np.ndarray
+    instances: tuple[Instance, ...]
+
+
+def compose(spec: SceneSpec, seed: int, index: int) -> Scene:
+    """Compose one scene; the same arguments give the same bits on every machine."""
+    rng = np.random.default_rng([VERSION, seed, index])
+    size = _draw_size(rng, spec.short_side)
+    image = _background(rng, size)
+    placed: list[tuple[str, np.ndarray, np.ndarray, tuple]] = []
+    for category in _draw_things(rng, spec):
+        for _ in range(20):  # a place where it does not hide too much of another
+            outer, inner = _place(rng, category, size, spec)
+            cover = _cover(outer, size)
+            if _hidden_share(cover, placed) <= spec.occlusion and (cover > 127).sum() > 40:
+                image = _paint(rng, image, category, cover, inner, spec.texture_cue)
+                placed = [(c, m & (cover <= 127), w, o) for c, m, w, o in placed]
+                placed.append((category, cover > 127, cover > 127, outer))
+                break
+    instances = tuple(
+        Instance(category, mask, tuple(polygon / FINE for polygon in outer))
+        for category, mask, _, outer in placed
+        if category in CLASSES and mask.any()
+    )
+    noise = rng.integers(-6, 7, image.shape)
+    image = np.clip(image + noise, 0, 255).astype(np.uint8)
+    return Scene(image, _labels(instances, size), instances)
+
+
+def _draw_size(rng: np.random.Generator, short: int) -> tuple[int, int]:
+    """Draw (height, width): landscape or portrait, in steps of 8 pixels."""
+    long = short + 8 * int(rng.integers(0, max(1, round(0.3 * short / 8)) + 1))
+    return (short, long) if rng.random() < 0.7 else (long, short)
+
+
+def _draw_things(rng: np.random.Generator, spec: SceneSpec) -> list[str]:
+    """Draw what stands in the scene: classes and distractors, in painting order."""
+    count = int(rng.integers(spec.objects[0], spec.objects[1] + 1))
+    names = [str(name) for name in rng.choice(spec.categories, count)]
+    if spec.wanted:
+        others = [name for name in spec.categories if name != spec.wanted] or [spec.wanted]
+        names = [str(rng.choice(others)) if name == spec.wanted else name for name in names]
+        if names and rng.random() < 0.5:
+            names[0] = spec.wanted
+    extra = int(rng.integers(spec.distractors[0], spec.distractors[1] + 1))
+    names += [str(name) for name in rng.choice(glyphs.DISTRACTORS, extra)]
+    return [names[i] for i in rng.permutation(len(names))]
+
+
+@functools.cache
+def _photograph(number: int) -> Image.Image:
+    package, file, box = BACKGROUNDS[number]
+    with Image.open(glyphs.package_folder(package) / file) as photograph:
+        return photograph.convert("RGB").crop(box or (0, 0, *photograph.size))
+
+
+def _background(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
+    """Cut a piece out of a photograph; flip, tint and sometimes blur it. int32 (h, w, 3)."""
+    photograph = _photograph(int(rng.integers(len(BACKGROUNDS))))
+    height, width = size
+    largest = min(photograph.width / width, photograph.height / height)
+    scale = largest * (0.45 + 0.55 * rng.random())
+    cut = int(width * scale), int(height * scale)
+    left = int(rng.integers(photograph.width - cut[0] + 1))
+    top = int(rng.integers(photograph.height - cut[1] + 1))
+    piece = photograph.crop((left, top, left + cut[0], top + cut[1]))
+    piece = piece.resize((width, height), Image.Resampling.BICUBIC)
+    if rng.random() < 0.5:
+        piece = piece.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    if rng.random() < 0.4:
+        piece = piece.filter(ImageFilter.BoxBlur(int(rng.integers(1, 4))))
+    pixels = np.asarray(piece).astype(np.int32)
+    gain = rng.integers(215, 275, 3) + rng.integers(-50, 31)  # a tint and a brightness, of 256
+    return np.minimum(pixels * gain // 256, 255)
+
+
+def _place(rng: np.random.Generator, category: str, size: tuple[int, int], spec: SceneSpec):
+    """Bend, turn, scale and shift a glyph; return its polygons in fine pixels, whole numbers."""
+    variants = glyphs.CLASSES.get(category, (category,))
+    glyph = glyphs.outline(str(rng.choice(variants)))
+    length = FINE * min(size) * (spec.scale[0] + rng.random() * (spec.scale[1] - spec.scale[0]))
+    turn = math.radians(18 * (2 * rng.random() - 1))
+    mirror = -1 if rng.random() < 0.5 else 1
+    squeeze = 0.8 + 0.4 * rng.random(2)
+    shear = 0.3 * (rng.random() - 0.5)
+    bend, phase = 0.05 * rng.random(2), 6.28 * rng.random(2)
+    # Things may reach out of the picture by a fifth, as they do in photographs.
+    frame = np.array([size[1], size[0]]) * FINE
+    middle = length * 0.3 + rng.random(2) * (frame - length * 0.6)
+
+    def transform(polygon: np.ndarray) -> np.ndarray:
+        x, y = (polygon * squeeze * [mirror, 1]).T
+        x, y = x + bend[0] * np.sin(5 * y + phase[0]), y + bend[1] * np.sin(5 * x + phase[1])
+        x = x + shear * y
+        x, y = x * math.cos(turn) - y * math.sin(turn), x * math.sin(turn) + y * math.cos(turn)
+        return np.rint(np.stack([x, y], axis=1) * length + middle)
+
+    return tuple(map(transform, glyph.outer)), tuple(map(transform, glyph.inner))
+
+
+def cover_of(outline, size: tuple[int, int]) -> np.ndarray:
+    """Return how much of each pixel some polygons cover: uint8 (height, width), 255 all of it."""
+    return _cover([polygon * FINE for polygon in outline], size)
+
+
+def _cover(polygons, size: tuple[int, int]) -> np.ndarray:
+    """As `cover_of`, for polygons in fine pixels."""
+    fine = Image.new("L", (size[1] * FINE, size[0] * FINE))
+    draw = ImageDraw.Draw(fine)
+    for polygon in polygons:
+        draw.polygon([(int(x), int(y)) for x, y in polygon], fill=255)
+    return np.asarray(fine.reduce(FINE))
+
+
+def _hidden_share(cover: np.ndarray, placed: list) -> float:
+    """Return the greatest share of an earlier object that would be hidden with this one on top."""
+    shares = [
+        1 - (mask & (cover <= 127)).sum() / max(1, whole.sum()) for _, mask, whole, _ in placed
+    ]
+    return max(shares, default=0.0)
+
+
+def _paint(rng, image, category, cover, inner, texture_cue) -> np.ndarray:
+    """Lay one object over the picture: shadow, material, shading, then its inner parts."""
+    size = cover.shape
+    picture = Image.fromarray(cover)
+    shadow = np.zeros(size, np.uint8)
+    shadow[3:, 3:] = np.asarray(picture.filter(ImageFilter.BoxBlur(4)))[:-3, :-3]
+    image = image * (255 - shadow[..., None].astype(np.int32) * 90 // 255) // 255
+
+    own = category in MATERIALS and rng.random() < texture_cue
+    material = MATERIALS[category if own else str(rng.choice(list(MATERIALS)))]
+    surface = _material(rng, size, *material)
+    # Inside a thing the blurred cover is high, at its rim low: that makes it look round.
+    roundness = np.asarray(picture.filter(ImageFilter.BoxBlur(max(3, min(size) // 22))))
+    light = (
+        np.arange(size[0])[:, None] * -50 // size[0] + 25 + roundness.astype(np.int32) // 2 + 130
+    )
+    surface = np.clip(surface * light[..., None] // 256, 0, 255)
+    details = _cover(inner, size).astype(np.int32)[..., None]
+    surface = surface + (np.clip(surface // 3, 0, 255) - surface) * details // 320
+    return image + (surface - image) * cover[..., None].astype(np.int32) // 255
+
+
+def _cloud(rng: np.random.Generator, size: tuple[int, int], cell: int) -> np.ndarray:
+    """Return smooth noise, int32 (height, width) from 0 to 255, with lumps of `cell` pixels."""
+    shape = max(2, size[0] // cell + 1), max(2, size[1] // cell + 1)
+    coarse = Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8))
+    return np.asarray(coarse.resize((size[1], size[0]), Image.Resampling.BICUBIC)).astype(np.int32)
+
+
+def _material(rng, size, pattern: str, one, two) -> np.ndarray:
+    """Return a surface, int32 (height, width, 3), of a pattern in two colors, both jittered."""
+    jitter = rng.integers(-28, 29, 3)
+    one, two = np.clip(np.array(one) + jitter, 0, 255), np.clip(np.array(two) + jitter, 0, 255)
+    mix = PATTERNS[pattern](rng, size)[..., None]  # 0: the first color, 255: the second
+    return one + (two - one) * mix // 255
+
+
+def _ramp(rng, size, slope: tuple[int, int], wobble: int) -> np.ndarray:
+    """Return a slanted plane with a wobble, int32: what stripes are cut from."""
+    y, x = np.mgrid[: size[0], : size[1]]
+    wave = _cloud(rng, size, 20) * wobble // 255 if wobble else 0
+    return (y * slope[0] + x * slope[1]) // 8 + wave + int(rng.integers(64))
+
+
+def _plain(rng, size):
+    return _cloud(rng, size, 24) // 2
+
+
+def _metal(rng, size):
+    band = _ramp(rng, size, (20, 5), 12) % 256
+    return np.minimum(np.abs(band - 128) * 2, 255)
+
+
+def _stripes(rng, size):
+    return (_ramp(rng, size, (14, int(rng.integers(-2, 3))), 0) // 12 % 2) * 255
+
+
+def _tabby(rng, size):
+    dark = _ramp(rng, size, (int(rng.integers(3, 9)), 8), 26) % 11 < 4
+    return dark * 200 + _cloud(rng, size, 2) // 5
+
+
+def _fur(rng, size):
+    hair = _cloud(rng, (size[0], size[1] // 5 + 2), 2)
+    return (np.repeat(hair, 5, axis=1)[:, : size[1]] + _cloud(rng, size, 2)) // 2
+
+
+def _wool(rng, size):
+    return np.minimum(np.abs(_cloud(rng, size, 5) - 128) * 4, 255)
+
+
+def _patches(rng, size):
+    return (_cloud(rng, size, 15) > 140) * 255
+
+
+def _checks(rng, size):
+    y, x = np.mgrid[: size[0], : size[1]]
+    step = int(rng.integers(5, 9))
+    return ((x // step % 2) + (y // step % 2)) * 127
+
+
+def _planks(rng, size):
+    rows = _ramp(rng, size, (8, 0), 0)
+    return np.clip((rows % 10 < 2) * 160 + _cloud(rng, (size[0], 4), 2)[:, :1] // 3, 0, 255)
+
+
+def _leaves(rng, size):
+    return np.clip(
+        (_ramp(rng, size, (6, 6), 30) % 14 < 3) * 120 + _cloud(rng, size, 6) // 2, 0, 255
+    )
+
+
+PATTERNS = {
+    "plain": _plain,
+    "metal": _metal,
+    "stripes": _stripes,
+    "tabby": _tabby,
+    "fur": _fur,
+    "wool": _wool,
+    "patches": _patches,
+    "checks": _checks,
+    "planks": _planks,
+    "leaves": _leaves,
+}
+
+
+def _labels(instances, size: tuple[int, int]) -> np.ndarray:
+    """Merge the visible masks into a label map with VOC's void border around each object."""
+    labels = np.zeros(size, np.uint8)
+    border = np.zeros(size, bool)
+    for instance in instances:
+        labels[instance.mask] = CLASSES.index(instance.category) + 1
+        mask = Image.fromarray(instance.mask.astype(np.uint8) * 255)
+        grown = np.asarray(mask.filter(ImageFilter.MaxFilter(3)))
+        shrunk = np.asarray(mask.filter(ImageFilter.MinFilter(3)))
+        border |= grown != shrunk
+    labels[border] = VOID
+    return labels
