@@ -88,7 +88,7 @@ def show(fig: Figure, *, alt: str) -> None:
     title = fig.get_suptitle()
     if len(alt.split()) < 4 or alt.strip() == title.strip():
         raise InputError(
-            "a figure needs alt text: one sentence that tells a reader who cannot see it what it shows"
+            "a figure needs alt text: one sentence for a reader who cannot see what it shows"
         )
     from IPython.display import Image, display
 

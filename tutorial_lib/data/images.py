@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from tutorial_lib.errors import InputError
+
+VOID = 255  # the label of pixels that count nowhere
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One photograph with its labels.
+
+    Attributes:
+        id: Name without suffix.
+        image: uint8 (height, width, 3), RGB.
+        labels: uint8 (height, width), class numbers, 255 void.
+        path: The photograph's file, if there is one.
+    """
+
+    id: str
+    image: np.ndarray
+    labels: np.ndarray
+    path: Path | None = None
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -51,3 +71,24 @@ def check_same_size(image_path: Path, image: np.ndarray, labels: np.ndarray) -> 
             f"{image_path} is {image.shape[1]}×{image.shape[0]} pixels, its mask "
             f"{labels.shape[1]}×{labels.shape[0]}; replace one of the two"
         )
+
+
+def normalize(image: np.ndarray) -> np.ndarray:
+    """Map uint8 colors to float32 from -1 (black) to 1 (white), as all our nets want them."""
+    return image.astype(np.float32) / 127.5 - 1
+
+
+def shrink(sample: Sample, short_side: int) -> Sample:
+    """Scale a sample down so that its shorter side is `short_side` pixels; never up.
+
+    The picture is averaged; labels take the nearest one, since a mean of class numbers means
+    nothing.
+    """
+    height, width = sample.labels.shape
+    if min(height, width) <= short_side:
+        return sample
+    scale = short_side / min(height, width)
+    size = round(width * scale), round(height * scale)
+    image = Image.fromarray(sample.image).resize(size, Image.Resampling.BOX)
+    labels = Image.fromarray(sample.labels).resize(size, Image.Resampling.NEAREST)
+    return Sample(sample.id, np.asarray(image), np.asarray(labels))

@@ -70,7 +70,8 @@ class SceneSpec:
     Attributes:
         categories: Names out of `CLASSES`; `wanted` is one of them or empty.
         wanted: The class that about half of the scenes contain, if one is named.
-        short_side: Length of the shorter side in pixels; the longer one is up to 1.3 times it.
+        short_side: Length of the shorter side in pixels.
+        aspect: The longer side is up to so many times the shorter one.
         objects: (least, most) objects a scene.
         scale: (least, most) longer side of an object as a share of the scene's shorter side.
         occlusion: Greatest share of an object that later ones may hide, 0 to 1.
@@ -82,6 +83,7 @@ class SceneSpec:
     categories: tuple[str, ...]
     wanted: str = ""
     short_side: int = 160
+    aspect: float = 1.3
     objects: tuple[int, int] = (1, 4)
     scale: tuple[float, float] = (0.3, 0.75)
     occlusion: float = 0.4
@@ -95,6 +97,8 @@ class SceneSpec:
             raise InputError(f"wanted={self.wanted!r} must be one of the categories, or empty")
         if not 32 <= self.short_side <= 1024:
             raise InputError(f"short_side={self.short_side} must lie between 32 and 1024 pixels")
+        if not 1 <= self.aspect <= 3:
+            raise InputError(f"aspect={self.aspect} must lie between 1 and 3")
         if not 0 < self.scale[0] <= self.scale[1] <= 1:
             raise InputError(f"scale={self.scale} must be two shares, 0 < least <= most <= 1")
         for name, (least, most) in (("objects", self.objects), ("distractors", self.distractors)):
@@ -150,7 +154,7 @@ class Scene:
 def compose(spec: SceneSpec, seed: int, index: int) -> Scene:
     """Compose one scene; the same arguments give the same bits on every machine."""
     rng = np.random.default_rng([VERSION, seed, index])
-    size = _draw_size(rng, spec.short_side)
+    size = _draw_size(rng, spec.short_side, spec.aspect)
     image = _background(rng, size)
     placed: list[tuple[str, np.ndarray, np.ndarray, tuple]] = []
     for category in _draw_things(rng, spec):
@@ -172,9 +176,9 @@ def compose(spec: SceneSpec, seed: int, index: int) -> Scene:
     return Scene(image, _labels(instances, size), instances)
 
 
-def _draw_size(rng: np.random.Generator, short: int) -> tuple[int, int]:
+def _draw_size(rng: np.random.Generator, short: int, aspect: float) -> tuple[int, int]:
     """Draw (height, width): landscape or portrait, in steps of 8 pixels."""
-    long = short + 8 * int(rng.integers(0, max(1, round(0.3 * short / 8)) + 1))
+    long = short + 8 * int(rng.integers(0, round((aspect - 1) * short / 8) + 1))
     return (short, long) if rng.random() < 0.7 else (long, short)
 
 

@@ -6,17 +6,15 @@ Everingham et al., "The PASCAL Visual Object Classes Challenge: A Retrospective"
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from tutorial_lib.data.glyphs import CLASSES as OBJECT_CLASSES
-from tutorial_lib.data.images import check_same_size, read_image, read_labels
+from tutorial_lib.data.images import VOID, Sample, check_same_size, read_image, read_labels
 from tutorial_lib.errors import InputError, check_choice
 
 CLASSES = ("background", *OBJECT_CLASSES)
-VOID = 255
 
 
 def colormap() -> np.ndarray:
@@ -38,21 +36,6 @@ def colormap() -> np.ndarray:
 def colorize(labels: np.ndarray) -> np.ndarray:
     """Paint a label map (height, width) in VOC's colors: uint8 (height, width, 3)."""
     return colormap()[labels]
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One photograph with its labels.
-
-    Attributes:
-        id: Name without suffix.
-        image: uint8 (height, width, 3), RGB.
-        labels: uint8 (height, width), 0 to 20, 255 void.
-    """
-
-    id: str
-    image: np.ndarray
-    labels: np.ndarray
 
 
 class VocTree:
@@ -115,7 +98,7 @@ class VocTree:
             raise InputError(
                 f"{self.labels_path(id)} holds the label {strange[0]}; VOC has 0 to 20 and 255"
             )
-        return Sample(id, image, labels)
+        return Sample(id, image, labels, self.image_path(id))
 
     def samples(self, split: str, limit: int | None = None) -> Iterator[Sample]:
         """Read the samples of a split in the order of its list, at most `limit` of them."""

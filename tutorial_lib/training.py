@@ -1,0 +1,51 @@
+"""Losses, and the small loop pieces that both segmentation notebooks share."""
+
+from __future__ import annotations
+
+import keras
+from keras import ops
+
+VOID = 255
+
+
+def binary_cross_entropy(labels, logits):
+    """Return the cross-entropy of one class against the background, void pixels left out.
+
+    Args:
+        labels: (batch, height, width): 0, 1, or 255 for void.
+        logits: float (batch, height, width, 1).
+
+    Returns:
+        The mean over all pixels of the batch that are not void; 0 if all are.
+    """
+    weights, labels = _weights_and_classes(labels)
+    # Keras may have dropped the last axis of the logits already.
+    logits = ops.reshape(ops.cast(logits, "float32"), ops.shape(labels))
+    targets = ops.cast(labels, "float32")
+    # log(1 + e^-|x|) cannot overflow, unlike log(sigmoid(x)).
+    losses = ops.relu(logits) - logits * targets + ops.log1p(ops.exp(-ops.abs(logits)))
+    return ops.sum(losses * weights) / ops.maximum(ops.sum(weights), 1.0)
+
+
+def pixel_cross_entropy(labels, logits):
+    """Return the softmax cross-entropy over classes, void pixels left out.
+
+    Args:
+        labels: (batch, height, width): class numbers, or 255 for void.
+        logits: float (batch, height, width, classes).
+
+    Returns:
+        The mean over all pixels of the batch that are not void; 0 if all are.
+    """
+    weights, labels = _weights_and_classes(labels)
+    losses = keras.losses.sparse_categorical_crossentropy(
+        labels, ops.cast(logits, "float32"), from_logits=True
+    )
+    return ops.sum(losses * weights) / ops.maximum(ops.sum(weights), 1.0)
+
+
+def _weights_and_classes(labels):
+    """Return weight 0 for void and 1 for all else, and labels with void replaced by class 0."""
+    labels = ops.cast(labels, "int32")
+    seen = ops.not_equal(labels, VOID)
+    return ops.cast(seen, "float32"), ops.where(seen, labels, 0)
