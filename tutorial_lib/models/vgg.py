@@ -23,6 +23,7 @@ def build_vgg(
     input_size: int = 224,
     classes: int = 1000,
     fc_units: int = 4096,
+    dropout: float = 0.5,
     batch_norm: bool = False,
 ) -> keras.Model:
     """Build the classifier.
@@ -33,6 +34,7 @@ def build_vgg(
         input_size: Side of the square input, a multiple of 32.
         classes: Number of scores.
         fc_units: Neurons of fc6 and fc7, 4096 in the paper.
+        dropout: Share of fc6's and fc7's neurons that are dropped in training.
         batch_norm: Normalize after each convolution, which the paper, written before batch
             normalization, does not. `fold_batch_norm` takes it out again after training.
 
@@ -51,7 +53,7 @@ def build_vgg(
     x = layers.Flatten(name="flatten")(x)
     for name in ("fc6", "fc7"):
         x = layers.Dense(fc_units, "relu", kernel_initializer="he_normal", name=name)(x)
-        x = layers.Dropout(0.5, name=f"{name}_dropout")(x)
+        x = layers.Dropout(dropout, name=f"{name}_dropout")(x)
     outputs = layers.Dense(classes, dtype="float32", name="score")(x)
     return keras.Model(inputs, outputs, name=f"vgg{depth}")
 
