@@ -311,7 +311,7 @@ def _pads(padding: Padding, size, kernel, stride, dilation) -> list[tuple[int, i
 
 
 def _windows(padded: np.ndarray, kernel, stride, dilation) -> np.ndarray:
-    """Return a view of all windows: (batch, out rows, out columns, channels, kernel h, kernel w)."""
+    """Return all windows as a view (batch, rows, columns, channels, kernel h, kernel w)."""
     reach = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
     views = sliding_window_view(padded, reach, axis=(1, 2))
     return views[:, :: stride[0], :: stride[1], :, :: dilation[0], :: dilation[1]]
