@@ -18,7 +18,7 @@ from tutorial_lib.data.images import normalize
 from tutorial_lib.errors import InputError
 
 CHECKPOINT = Path(__file__).resolve().parents[1] / "data/checkpoints/vgg16_pictograms.weights.h5"
-CHECKPOINT_SHA256 = ""
+CHECKPOINT_SHA256 = "6bbe7925b3498593a914d5c48b9c75ab6cf7fcbaee587fb4131246f84b2959e1"
 CLASSES = pictograms.VOC_SPEC.categories
 INPUT_SIZE = 96
 ARCHITECTURE = {
