@@ -31,13 +31,13 @@ def picture(value=0, shape=(48, 48)):
 
 def test_equal_pictures_pass(evidence):
     pair = [(picture(), "alt")]
-    assert checking.compare_pictures(pair, pair, False, evidence) == []
+    assert checking.compare_pictures(pair, pair, None, evidence) == []
 
 
 def test_a_changed_picture_fails_and_leaves_evidence(evidence):
     changed = picture()
     changed[10:20, 10:20] = 255
-    problems = checking.compare_pictures([(picture(), "a")], [(changed, "a")], False, evidence)
+    problems = checking.compare_pictures([(picture(), "a")], [(changed, "a")], None, evidence)
     assert len(problems) == 1 and "picture 0 differs by" in problems[0]
     side_by_side = np.asarray(Image.open(evidence(0)))
     assert side_by_side.shape == (48, 144, 3)
@@ -46,9 +46,9 @@ def test_a_changed_picture_fails_and_leaves_evidence(evidence):
 
 def test_alt_text_size_and_number_count_exactly(evidence):
     compare = checking.compare_pictures
-    assert "alt text" in compare([(picture(), "a")], [(picture(), "b")], False, evidence)[0]
-    assert "size" in compare([(picture(), "a")], [(picture(0, (48, 47)), "a")], False, evidence)[0]
-    assert compare([(picture(), "a")], [], False, evidence) == ["expected 1 pictures, got 0"]
+    assert "alt text" in compare([(picture(), "a")], [(picture(), "b")], None, evidence)[0]
+    assert "size" in compare([(picture(), "a")], [(picture(0, (48, 47)), "a")], None, evidence)[0]
+    assert compare([(picture(), "a")], [], None, evidence) == ["expected 1 pictures, got 0"]
 
 
 def test_trained_pictures_may_differ_in_detail_but_not_in_substance(evidence):
@@ -57,9 +57,15 @@ def test_trained_pictures_may_differ_in_detail_but_not_in_substance(evidence):
     shifted = np.roll(checkers, 1, axis=0)
     inverted = picture(255)
     old = [(checkers, "a")]
-    assert checking.compare_pictures(old, [(shifted, "a")], True, evidence) == []
-    assert checking.compare_pictures(old, [(shifted, "a")], False, evidence)
-    assert checking.compare_pictures(old, [(inverted, "a")], True, evidence)
+    assert checking.compare_pictures(old, [(shifted, "a")], 30.0, evidence) == []
+    assert checking.compare_pictures(old, [(shifted, "a")], None, evidence)
+    assert checking.compare_pictures(old, [(inverted, "a")], 30.0, evidence)
+
+
+def test_tags_set_the_tolerance():
+    assert checking.trained_tolerance([]) is None
+    assert checking.trained_tolerance(["figure-trained"]) == checking.TRAINED_TOLERANCE
+    assert checking.trained_tolerance(["figure-trained", "figure-tolerance-60"]) == 60
 
 
 def executed_notebook(path, source):

@@ -6,7 +6,8 @@ one and their difference side by side under `build/figures`. What goes to stderr
 And a slow machine gets a minute, not five seconds, to deliver an output that is already computed.
 
 Cells with the tag `figure-trained` show a trained net, whose pictures differ a little from one
-processor to the next: they are compared after averaging over blocks, with a wide tolerance.
+processor to the next: they are compared after averaging over blocks, with a wide tolerance, 30
+gray levels or what another tag says: `figure-tolerance-60`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from PIL import Image
 IMAGE_TYPES = ("image/png", "image/jpeg")
 TOLERANCE = 2.0  # root mean square over all pixels and channels, in gray levels of 0 to 255
 TRAINED_TAG = "figure-trained"
+TOLERANCE_TAG = "figure-tolerance-"
 TRAINED_BLOCK = 12  # pixels; about the size of a letter
 TRAINED_TOLERANCE = 30.0
 OUTPUT_TIMEOUT = 60  # seconds
@@ -45,8 +47,8 @@ class CheckedCell(IPyNbCell):
         test, ref = without_stderr(test), without_stderr(ref)
         if not super().compare_outputs(test, ref, skip_compare):
             return False
-        trained = TRAINED_TAG in self.cell.metadata.get("tags", [])
-        problems = compare_pictures(pictures(ref), pictures(test), trained, self.picture_path)
+        tolerance = trained_tolerance(self.cell.metadata.get("tags", []))
+        problems = compare_pictures(pictures(ref), pictures(test), tolerance, self.picture_path)
         self.comparison_traceback.extend(problems)
         return not problems
 
@@ -73,12 +75,22 @@ def pictures(outputs: list) -> list[tuple[np.ndarray, str]]:
     return found
 
 
-def compare_pictures(expected: list, actual: list, trained: bool, evidence_path) -> list[str]:
+def trained_tolerance(tags: list[str]) -> float | None:
+    """Return the tolerance for a trained net's pictures that a cell's tags ask for, or None."""
+    for tag in tags:
+        if tag.startswith(TOLERANCE_TAG):
+            return float(tag.removeprefix(TOLERANCE_TAG))
+    return TRAINED_TOLERANCE if TRAINED_TAG in tags else None
+
+
+def compare_pictures(
+    expected: list, actual: list, tolerance: float | None, evidence_path
+) -> list[str]:
     """Compare the pictures of one cell.
 
     Args:
         expected, actual: As `pictures` returns them.
-        trained: Compare with the wide tolerance for pictures of trained nets.
+        tolerance: For pictures of trained nets, compared by blocks; None compares tightly.
         evidence_path: Called with the number of a failing picture, says where its evidence goes.
 
     Returns:
@@ -93,7 +105,7 @@ def compare_pictures(expected: list, actual: list, trained: bool, evidence_path)
         if old.shape != new.shape:
             problems.append(f"picture {number}: size was {old.shape[:2]}, now {new.shape[:2]}")
             continue
-        distance, limit = picture_distance(old, new, trained)
+        distance, limit = picture_distance(old, new, tolerance)
         if distance > limit:
             path = evidence_path(number)
             save_evidence(old, new, path)
@@ -104,12 +116,14 @@ def compare_pictures(expected: list, actual: list, trained: bool, evidence_path)
     return problems
 
 
-def picture_distance(old: np.ndarray, new: np.ndarray, trained: bool) -> tuple[float, float]:
+def picture_distance(
+    old: np.ndarray, new: np.ndarray, tolerance: float | None
+) -> tuple[float, float]:
     """Return how far two pictures of one size are apart, and how far they may be."""
-    block = TRAINED_BLOCK if trained else 1
+    block = 1 if tolerance is None else TRAINED_BLOCK
     difference = block_means(old, block) - block_means(new, block)
     distance = float(np.sqrt(np.mean(difference**2)))
-    return distance, TRAINED_TOLERANCE if trained else TOLERANCE
+    return distance, TOLERANCE if tolerance is None else tolerance
 
 
 def block_means(image: np.ndarray, block: int) -> np.ndarray:

@@ -25,6 +25,7 @@ PALETTE = {
     "kernel": "#1E3A5F",
     "accent": "#E8743B",
     "highlight": "#F2B134",
+    "truth": "#E3178A",
     "muted": "#9AA5B1",
     "ink": "#22303C",
     "void": "#E0E0C0",
@@ -142,7 +143,7 @@ def show_images(
 
 
 def overlay(
-    image: np.ndarray, mask: np.ndarray, color: str = PALETTE["accent"], alpha: float = 0.55
+    image: np.ndarray, mask: np.ndarray, color: str = PALETTE["truth"], alpha: float = 0.55
 ) -> np.ndarray:
     """Tint the part of an image that a mask covers.
 
@@ -174,6 +175,7 @@ def show_curves(
             va="center",
             color=line.get_color(),
         )
+    ax.xaxis.get_major_locator().set_params(integer=True)
     ax.set_xlabel(x)
     ax.set_ylabel(y)
     show(fig, alt=alt)

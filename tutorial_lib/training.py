@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+
 import keras
 from keras import ops
 
-VOID = 255
+from tutorial_lib.data import data_home
+from tutorial_lib.data.images import VOID
 
 
 def binary_cross_entropy(labels, logits):
@@ -49,3 +52,10 @@ def _weights_and_classes(labels):
     labels = ops.cast(labels, "int32")
     seen = ops.not_equal(labels, VOID)
     return ops.cast(seen, "float32"), ops.where(seen, labels, 0)
+
+
+def fresh_log_folder(name: str) -> str:
+    """Return an empty folder below the caches for TensorBoard's log of one training run."""
+    folder = data_home() / "cache" / "tensorboard" / name
+    shutil.rmtree(folder, ignore_errors=True)
+    return str(folder)

@@ -17,7 +17,7 @@ def decoder_parameters(answer) -> str:
     if answer in hints:
         raise Wrong(hints[answer])
     if answer != 6336:
-        raise Wrong("A transposed convolution has (k² · inputs + 1) · outputs, as a direct one has.")
+        raise Wrong("It has (k² · inputs + 1) · outputs parameters, like a direct convolution.")
     return "Two numbers decide, through these weights, about 7·7·64 others."
 
 
@@ -40,7 +40,9 @@ def between(answer_and_tools) -> str:
     answer, decode, middles = answer_and_tools
     answer = np.asarray(answered(answer))
     if answer.shape != (28, 28):
-        raise Wrong(f"The shape is {answer.shape}; take one picture and its one channel: [0, ..., 0].")
+        raise Wrong(
+            f"The shape is {answer.shape}; take the one picture's one channel: [0, ..., 0]."
+        )
     right = decode((middles[1] + middles[6]) / 2)[0, ..., 0]
     blended = (decode(middles[1])[0, ..., 0] + decode(middles[6])[0, ..., 0]) / 2
     if np.allclose(answer, right, atol=1e-4):

@@ -80,7 +80,7 @@ def build_fcn(classifier: keras.Model, stride: int = 32, classes: int = 21) -> k
             skip = score_layer(body.get_layer(name).output, classes, f"score_{name}")
             scores = layers.Add(name=f"fuse_{name}")([scores, skip])
     logits = BilinearUpsampling(stride, name=f"upsample_{stride}", dtype="float32")(scores)
-    return keras.Model(body.inputs, logits, name=f"fcn{stride}s")
+    return keras.Model(body.inputs[0], logits, name=f"fcn{stride}s")
 
 
 def score_layer(x, classes: int, name: str):
@@ -98,10 +98,10 @@ def warm_start(finer: keras.Model, coarser: keras.Model) -> keras.Model:
 
 
 def bilinear_kernel(factor: int) -> np.ndarray:
-    """Return the kernel with which a transposed convolution interpolates: a tent.
+    """Return the kernel with which a transposed convolution interpolates: a product of two tents.
 
     Returns:
-        float32 (2 factor, 2 factor), for a whole even factor. Its weights at distances that are
+        float32 (2 factor, 2 factor), for a whole even factor. Along each axis, weights that are
         `factor` apart add up to one.
     """
     distance = np.abs(np.arange(2 * factor) - (factor - 0.5))
@@ -109,46 +109,45 @@ def bilinear_kernel(factor: int) -> np.ndarray:
     return np.outer(tent, tent).astype(np.float32)
 
 
+def interpolation_matrix(size: int, factor: int):
+    """Return the matrix of a transposed convolution of a line with a tent, `factor` as stride.
+
+    It is what C^T of notebook 02 is for `bilinear_kernel`, along one axis. The line is continued
+    by its end values; without that the tents would fall off to zero at the picture's rim.
+
+    Returns:
+        float32 tensor (factor · size, size); each row adds up to one.
+    """
+    centers = ops.cast(ops.arange(size), "float32")
+    pixels = (ops.cast(ops.arange(factor * size), "float32") + 0.5) / factor - 0.5
+    pixels = ops.clip(pixels, 0.0, ops.cast(size - 1, "float32"))
+    return ops.relu(1 - ops.abs(pixels[:, None] - centers[None]))
+
+
 @keras.saving.register_keras_serializable("tutorial_lib")
 class BilinearUpsampling(layers.Layer):
-    """Enlarge a map by a transposed convolution that starts as bilinear interpolation.
+    """Enlarge maps by a transposed convolution with a bilinear kernel.
 
-    All channels share one kernel and do not mix: C maps cost C small transposed convolutions, not
-    the C² of a full kernel. The map is continued by its edge values first; otherwise the tent
-    would fall off to zero at the picture's rim.
+    The kernel is fixed: the paper found that learning it gains next to nothing. Channels do not
+    mix, and the kernel is a product of two tents, so the layer is two small matrix products, one
+    for each axis, and not a convolution with a kernel of 2 factor × 2 factor × C × C.
     """
 
-    def __init__(self, factor: int, learned: bool = False, **kwargs):
+    def __init__(self, factor: int, **kwargs):
         """Make the layer.
 
         Args:
-            factor: Whole and even.
-            learned: Train the kernel; the paper found that this gains next to nothing.
+            factor: How many times larger, whole and even.
             kwargs: As for every Keras layer.
         """
         super().__init__(**kwargs)
         self.factor = factor
-        self.learned = learned
-
-    def build(self, input_shape):
-        self.kernel = self.add_weight(
-            shape=(2 * self.factor, 2 * self.factor, 1, 1),
-            initializer=lambda shape, dtype: ops.reshape(
-                ops.convert_to_tensor(bilinear_kernel(self.factor), dtype), shape
-            ),
-            trainable=self.learned,
-            name="kernel",
-        )
 
     def call(self, x):
-        batch, height, width, channels = ops.shape(x)
-        x = ops.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="symmetric")
-        x = ops.reshape(ops.transpose(x, (0, 3, 1, 2)), (-1, height + 2, width + 2, 1))
-        x = ops.conv_transpose(x, self.kernel, strides=self.factor, padding="same")
-        f = self.factor
-        x = x[:, f : f * (height + 1), f : f * (width + 1), 0]
-        x = ops.reshape(x, (batch, channels, f * height, f * width))
-        return ops.transpose(x, (0, 2, 3, 1))
+        height, width = ops.shape(x)[1:3]
+        down = interpolation_matrix(height, self.factor)
+        across = interpolation_matrix(width, self.factor)
+        return ops.einsum("ih,bhwc,jw->bijc", down, x, across)
 
     def compute_output_shape(self, input_shape):
         batch, height, width, channels = input_shape
@@ -156,4 +155,4 @@ class BilinearUpsampling(layers.Layer):
         return (batch, *sides, channels)
 
     def get_config(self):
-        return {**super().get_config(), "factor": self.factor, "learned": self.learned}
+        return {**super().get_config(), "factor": self.factor}
