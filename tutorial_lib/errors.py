@@ -13,12 +13,14 @@ class InputError(ValueError):
         return [f"{type(self).__name__}: {self}"]
 
 
-def check_choice(name: str, value: str, choices) -> str:
+def check_choice(name: str, value, choices):
     """Return `value` if it is one of `choices`.
 
     Raises:
         InputError: if it is not; the message lists the choices.
     """
     if value not in choices:
-        raise InputError(f"{name}={value!r} is not known; choose one of {', '.join(choices)}")
+        raise InputError(
+            f"{name}={value!r} is not known; choose one of {', '.join(map(str, choices))}"
+        )
     return value

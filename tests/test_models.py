@@ -1,0 +1,189 @@
+"""The nets: shapes, parameter counts, surgery, alignment, losses."""
+
+import keras
+import numpy as np
+import pytest
+
+from tutorial_lib import pretraining, training
+from tutorial_lib.data.images import Sample, shrink
+from tutorial_lib.errors import InputError
+from tutorial_lib.inference import predict_any_size
+from tutorial_lib.models import autoencoder, fcn, unet, vgg
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    keras.utils.set_random_seed(0)
+    return vgg.build_vgg(16, width=1 / 16, input_size=96, classes=10, fc_units=32)
+
+
+def test_the_papers_unet():
+    net = unet.build_unet(572, channels=1, classes=2)
+    assert net.output_shape == (None, 388, 388, 2)
+    assert net.count_params() == 31_030_658  # 31.03 million
+
+
+def test_any_unet():
+    net = unet.build_unet(60, base_filters=4, depth=2, batch_norm=True)
+    size = unet.valid_output_size(60, 2)
+    assert net(np.zeros((1, 60, 60, 3))).shape == (1, size, size, 1)
+
+
+def test_output_sizes_agree_with_the_built_net():
+    for depth in (1, 2, 3):
+        for size in unet.valid_input_sizes(depth, 1, 130)[:3]:
+            net = unet.build_unet(size, base_filters=1, depth=depth)
+            assert net.output_shape[1] == unet.valid_output_size(size, depth)
+
+
+def test_sizes_that_do_not_work_name_those_that_do():
+    with pytest.raises(InputError, match="the nearest that do: 188 or 196"):
+        unet.build_unet(190, depth=3)
+    smallest = unet.valid_input_sizes(4, 1, 300)[0]
+    with pytest.raises(InputError, match=f"the nearest that do: {smallest}$"):
+        unet.valid_output_size(7, depth=4)
+
+
+def test_vgg_of_the_paper():
+    net = vgg.build_vgg(16)
+    assert net.count_params() == 138_357_544  # configuration D
+    assert sum("conv" in w.path and "kernel" in w.path for w in vgg.build_vgg(19).weights) == 16
+    with pytest.raises(InputError, match="choose one of 16, 19"):
+        vgg.build_vgg(17)
+    with pytest.raises(InputError, match="multiple of 32"):
+        vgg.build_vgg(16, input_size=100)
+
+
+def test_a_folded_net_computes_the_same():
+    options = {"width": 1 / 16, "input_size": 64, "classes": 4, "fc_units": 8}
+    normalized = vgg.build_vgg(16, **options, batch_norm=True)
+    rng = np.random.default_rng(0)
+    for layer in normalized.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.set_weights([rng.uniform(0.5, 1.5, w.shape) for w in layer.get_weights()])
+    plain = vgg.fold_batch_norm(normalized, vgg.build_vgg(16, **options))
+    x = rng.normal(size=(2, 64, 64, 3)).astype("float32")
+    np.testing.assert_allclose(plain(x), normalized(x), rtol=1e-3, atol=1e-4)
+
+
+def test_surgery_changes_nothing_on_the_classifiers_size(classifier):
+    rng = np.random.default_rng(0)
+    for layer in classifier.layers:  # biases start at zero, where a lost one would not be seen
+        if layer.weights:
+            kernel, bias = layer.get_weights()
+            layer.set_weights([kernel, rng.normal(size=bias.shape)])
+    net = fcn.convolutionalize(classifier)
+    x = rng.normal(size=(2, 96, 96, 3)).astype("float32")
+    np.testing.assert_allclose(net(x)[:, 0, 0], classifier(x), rtol=1e-5, atol=1e-5)
+    assert net(np.zeros((1, 160, 128, 3))).shape == (1, 3, 2, 10)
+
+
+@pytest.mark.parametrize("stride", fcn.STRIDES)
+def test_fcn_gives_a_score_for_every_pixel_and_starts_undecided(classifier, stride):
+    net = fcn.build_fcn(classifier, stride, classes=5)
+    logits = net(np.random.default_rng(0).normal(size=(1, 96, 160, 3)))
+    assert logits.shape == (1, 96, 160, 5) and not np.any(logits)
+
+
+def test_a_finer_net_starts_where_the_coarser_one_ended(classifier):
+    coarse = fcn.build_fcn(classifier, 32, classes=3)
+    rng = np.random.default_rng(0)
+    score = coarse.get_layer("score_fc7")
+    score.set_weights([rng.normal(size=w.shape) for w in score.get_weights()])
+    x = rng.normal(size=(1, 128, 128, 3))
+    coarse_map = keras.Model(coarse.input, score.output)(x)
+    for stride, factors in ((16, (2, 16)), (8, (2, 2, 8))):
+        expected = coarse_map
+        for factor in factors:
+            expected = fcn.BilinearUpsampling(factor)(expected)
+        finer = fcn.warm_start(fcn.build_fcn(classifier, stride, classes=3), coarse)
+        np.testing.assert_allclose(finer(x), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("factor", [2, 8, 16, 32])
+def test_upsampling_is_aligned_to_the_pixel(factor):
+    layer = fcn.BilinearUpsampling(factor)
+    assert np.allclose(layer(np.ones((1, 3, 4, 2))), 1)
+    x = np.random.default_rng(0).normal(size=(2, 3, 5, 2)).astype("float32")
+    expected = keras.ops.image.resize(x, (3 * factor, 5 * factor), interpolation="bilinear")
+    np.testing.assert_allclose(layer(x), expected, atol=1e-5)
+
+
+def test_upsampling_is_the_transposed_convolution_with_the_bilinear_kernel():
+    from tutorial_lib.convolution import conv2d_transpose
+
+    x = np.random.default_rng(0).normal(size=(1, 4, 5, 1))
+    extended = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+    kernel = fcn.bilinear_kernel(8)[..., None, None]
+    stamped = conv2d_transpose(extended, kernel, 8, "SAME")[:, 8:-8, 8:-8]
+    np.testing.assert_allclose(fcn.BilinearUpsampling(8)(x), stamped, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (33, 70), (64, 64), (100, 41)])
+def test_prediction_has_the_size_of_the_picture(classifier, size):
+    net = fcn.build_fcn(classifier, 8, classes=3)
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    assert predict_any_size(net, image).shape == (*size, 3)
+
+
+def test_prediction_does_not_shift_pixels():
+    def identity(x, training):
+        return x
+
+    image = np.random.default_rng(0).integers(0, 256, (37, 50, 3), dtype=np.uint8)
+    back = (predict_any_size(identity, image) + 1) * 127.5
+    np.testing.assert_allclose(back, image, atol=1e-3)
+    with pytest.raises(InputError, match="expected a uint8 image"):
+        predict_any_size(identity, image / 255)
+
+
+def test_the_checkpoint_classifies_new_pictures():
+    net = pretraining.load_classifier()
+    images, classes = pretraining.object_pictures(100, seed=99)
+    scores = net.predict(pretraining.normalize(images), verbose=0)
+    assert np.mean(scores.argmax(axis=1) == classes) > 0.8
+    assert pretraining.CHECKPOINT.stat().st_size < 5_000_000
+
+
+def test_a_damaged_checkpoint_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(pretraining, "CHECKPOINT", tmp_path / "x.weights.h5")
+    with pytest.raises(InputError, match="is missing; restore it with git"):
+        pretraining.load_classifier()
+    (tmp_path / "x.weights.h5").write_bytes(b"no")
+    with pytest.raises(InputError, match="is damaged; restore it with git"):
+        pretraining.load_classifier()
+
+
+def test_autoencoder_shapes_mirror_each_other():
+    encoder, decoder, whole = autoencoder.build_autoencoder(latent_dim=3)
+    down = [layer.output.shape[1:] for layer in encoder.layers]
+    up = [layer.output.shape[1:] for layer in decoder.layers]
+    assert down == [(14, 14, 32), (7, 7, 64), (1, 1, 3)]
+    assert up == [(7, 7, 64), (14, 14, 32), (28, 28, 1)]
+    assert whole.output_shape == (None, 28, 28, 1)
+
+
+def test_losses_leave_void_out_and_equal_keras_on_the_rest():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(2, 4, 5, 3)).astype("float32")
+    labels = rng.integers(0, 3, (2, 4, 5)).astype("uint8")
+    labels[0, 1] = 255
+    seen = labels != 255
+    expected = keras.losses.SparseCategoricalCrossentropy(from_logits=True)(
+        labels[seen], logits[seen]
+    )
+    np.testing.assert_allclose(training.pixel_cross_entropy(labels, logits), expected, rtol=1e-5)
+
+    binary = np.where(labels == 2, 1, labels)
+    expected = keras.losses.BinaryCrossentropy(from_logits=True)(binary[seen], logits[seen][:, 0])
+    value = training.binary_cross_entropy(binary, logits[..., :1])
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    assert training.binary_cross_entropy(np.full((1, 2, 2), 255), np.ones((1, 2, 2, 1))) == 0
+
+
+def test_shrinking_keeps_labels_whole():
+    labels = np.random.default_rng(0).choice([0, 8, 255], (60, 90)).astype(np.uint8)
+    small = shrink(Sample("a", np.zeros((60, 90, 3), np.uint8), labels), 20)
+    assert small.labels.shape == (20, 30) and small.image.shape == (20, 30, 3)
+    assert set(np.unique(small.labels)) <= {0, 8, 255}
+    assert shrink(small, 40) is small

@@ -1,0 +1,301 @@
+"""The COCO and VOC readers and the records: right on good input, one clear line on bad input."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tutorial_lib.data import bundled, images, records
+from tutorial_lib.data.coco import CocoSplit
+from tutorial_lib.data.images import Sample
+from tutorial_lib.data.voc import CLASSES, VocTree, colormap
+from tutorial_lib.errors import InputError
+
+SQUARE = [2.0, 2.0, 6.0, 2.0, 6.0, 6.0, 2.0, 6.0]
+
+
+@pytest.fixture
+def coco(tmp_path):
+    """Write a COCO tree of two pictures and return a function that rewrites its annotations."""
+    root = tmp_path / "coco"
+    (root / "annotations").mkdir(parents=True)
+    (root / "train2017").mkdir()
+    for number, mode in ((1, "RGB"), (2, "L")):
+        Image.new(mode, (12, 8), 200).save(root / "train2017" / f"{number}.jpg")
+    tree = {
+        "images": [{"id": n, "file_name": f"{n}.jpg", "height": 8, "width": 12} for n in (1, 2)],
+        "categories": [{"id": 17, "name": "cat"}, {"id": 18, "name": "dog"}],
+        "annotations": [
+            {"id": 1, "image_id": 1, "category_id": 17, "iscrowd": 0, "segmentation": [SQUARE]},
+            {"id": 2, "image_id": 2, "category_id": 18, "iscrowd": 0, "segmentation": [SQUARE]},
+        ],
+    }
+
+    def write(change=None):
+        if change:
+            change(tree)
+        path = root / "annotations" / "instances_train2017.json"
+        path.write_text(json.dumps(tree), encoding="utf-8")
+        return root
+
+    write()
+    return write
+
+
+def test_coco_labels(coco):
+    split = CocoSplit(coco(), "train")
+    assert split.image_ids("cat") == [1] and split.image_ids() == [1, 2]
+    labels = split.labels(1, ["cat"])
+    assert labels.shape == (8, 12) and labels[2:6, 2:6].all() and labels.sum() == 16
+    assert split.labels(2, ["cat", "dog"]).max() == 2
+
+
+def test_gray_pictures_become_rgb(coco):
+    assert CocoSplit(coco(), "train").read(2, ["dog"]).image.shape == (8, 12, 3)
+
+
+def test_crowds_are_void_and_empty_polygons_nothing(coco):
+    def change(tree):
+        counts = bundled.run_lengths(np.eye(8, 12, dtype=bool))
+        tree["annotations"] += [
+            {"id": 3, "image_id": 1, "category_id": 17, "iscrowd": 1, "segmentation": counts},
+            {"id": 4, "image_id": 1, "category_id": 17, "iscrowd": 0, "segmentation": []},
+            {"id": 5, "image_id": 1, "category_id": 17, "iscrowd": 0, "segmentation": [[1, 1]]},
+        ]
+
+    labels = CocoSplit(coco(change), "train").labels(1, ["cat"])
+    assert (labels == 255).sum() == 8 and (labels[np.eye(8, 12, dtype=bool)] == 255).all()
+
+
+def cut(path):
+    """Leave half of a file."""
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+
+
+def broken_coco(name):
+    """Return (what to do to the tree's folder or content, words of the error)."""
+    annotations = "annotations/instances_train2017.json"
+    return {
+        "missing annotations": (lambda r: (r / annotations).unlink(), "data_dir"),
+        "not JSON": (lambda r: (r / annotations).write_text("{'a': 1"), "is not JSON"),
+        "other JSON": (lambda r: (r / annotations).write_text("[1]"), "lacks annotations"),
+        "missing picture": (lambda r: (r / "train2017/1.jpg").unlink(), "1.jpg is missing"),
+        "corrupt picture": (
+            lambda r: (r / "train2017/1.jpg").write_bytes(b"\xff\xd8\xff corrupt"),
+            "1.jpg cannot be decoded",
+        ),
+        "cut picture": (
+            lambda r: cut(r / "train2017/1.jpg"),
+            "1.jpg cannot be decoded",
+        ),
+        "other size": (
+            lambda r: Image.new("RGB", (5, 5)).save(r / "train2017/1.jpg"),
+            "is 5×5 pixels, its mask 12×8",
+        ),
+    }[name]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "missing annotations",
+        "not JSON",
+        "other JSON",
+        "missing picture",
+        "corrupt picture",
+        "cut picture",
+        "other size",
+    ],
+)
+def test_broken_coco_is_one_line(coco, name):
+    root = coco()
+    damage, message = broken_coco(name)
+    damage(root)
+    with pytest.raises(InputError, match=message) as caught:
+        CocoSplit(root, "train").read(1, ["cat"])
+    assert "\n" not in str(caught.value)
+
+
+def test_an_annotation_that_is_neither_polygon_nor_run_lengths(coco):
+    def change(tree):
+        tree["annotations"][0]["segmentation"] = {"counts": "\0", "size": "no"}
+
+    with pytest.raises(InputError, match="annotation 1 holds neither"):
+        CocoSplit(coco(change), "train").labels(1, ["cat"])
+
+
+def test_an_unknown_category_lists_the_known(coco):
+    with pytest.raises(InputError, match="choose one of cat, dog"):
+        CocoSplit(coco(), "train").image_ids("unicorn")
+
+
+@pytest.fixture
+def voc_root(tmp_path):
+    root = tmp_path / "VOCdevkit" / "VOC2012"
+    for name in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        (root / name).mkdir(parents=True)
+    for split in ("train", "val", "trainval"):
+        (root / "ImageSets/Segmentation" / f"{split}.txt").write_text("a\n")
+    Image.new("RGB", (12, 8)).save(root / "JPEGImages/a.jpg")
+    save_labels(root, np.full((8, 12), 8, np.uint8))
+    return root
+
+
+def save_labels(root, labels):
+    picture = Image.fromarray(labels, mode="P")
+    picture.putpalette(colormap().tobytes())
+    picture.save(root / "SegmentationClass/a.png")
+
+
+def test_voc_colors_by_the_bit_rule():
+    colors = colormap()
+    assert colors[0].tolist() == [0, 0, 0] and colors[1].tolist() == [128, 0, 0]
+    assert colors[8].tolist() == [64, 0, 0] and colors[15].tolist() == [192, 128, 128]
+    assert colors[20].tolist() == [0, 64, 128] and colors[255].tolist() == [224, 224, 192]
+    assert len(np.unique(colors, axis=0)) == 256
+
+
+def test_voc_is_found_from_any_of_its_folders(voc_root):
+    for root in (voc_root, voc_root.parent, voc_root.parent.parent):
+        sample = VocTree(root).read("a")
+        assert (sample.labels == CLASSES.index("cat")).all()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda r: (r / "JPEGImages/a.jpg").write_bytes(b"no"), "a.jpg cannot be decoded"),
+        (lambda r: (r / "SegmentationClass/a.png").unlink(), "a.png is missing"),
+        (lambda r: save_labels(r, np.zeros((8, 8), np.uint8)), "12×8 pixels, its mask 8×8"),
+        (lambda r: save_labels(r, np.full((8, 12), 21, np.uint8)), "holds the label 21"),
+        (
+            lambda r: Image.new("RGB", (12, 8)).save(r / "SegmentationClass/a.png"),
+            "holds RGB colors; expected class numbers",
+        ),
+        (lambda r: (r / "ImageSets/Segmentation/train.txt").unlink(), "train.txt is missing"),
+        (lambda r: (r / "ImageSets/Segmentation/train.txt").write_text(""), "train.txt is empty"),
+    ],
+)
+def test_broken_voc_is_one_line(voc_root, damage, message):
+    damage(voc_root)
+    with pytest.raises(InputError, match=message) as caught:
+        list(VocTree(voc_root).samples("train"))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_without_voc_says_what_to_give(tmp_path):
+    with pytest.raises(InputError, match="give the folder VOCdevkit as data_dir"):
+        VocTree(tmp_path)
+
+
+def some_samples(count=7):
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        size = (20 + number, 30)
+        image = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+        yield Sample(f"sample-{number}", image, rng.choice([0, 1, 255], size).astype(np.uint8))
+
+
+def test_records_give_back_what_was_written(tmp_path):
+    assert records.write_records(some_samples(), tmp_path, shards=3) == 7
+    assert records.count(tmp_path) == 7
+    originals = {sample.id: sample for sample in some_samples()}
+    for record in records.read_records(tmp_path):
+        original = originals.pop(record["id"].numpy().decode())
+        assert np.array_equal(record["labels"], original.labels)
+        assert record["image"].shape == original.image.shape
+        assert np.abs(record["image"].numpy().astype(int) - original.image).mean() < 12
+    assert not originals
+
+
+def test_a_jpeg_is_stored_as_it_is(tmp_path):
+    path = tmp_path / "a.jpg"
+    Image.new("RGB", (9, 9), (1, 2, 3)).save(path)
+    sample = Sample("a", images.read_image(path), np.zeros((9, 9), np.uint8), path)
+    assert records.jpeg_bytes(sample) == path.read_bytes()
+
+
+def test_shuffling_is_the_same_for_the_same_seed(tmp_path):
+    records.write_records(some_samples(), tmp_path)
+
+    def order(seed):
+        return [record["id"].numpy() for record in records.read_records(tmp_path, seed)]
+
+    assert order(1) == order(1) != order(2)
+    assert sorted(order(1)) == sorted(order(None))
+
+
+def test_picture_and_labels_stay_together(tmp_path):
+    # The picture shows its own labels in red, so every geometric step can be checked by itself.
+    def samples():
+        for number, sample in enumerate(some_samples()):
+            labels = np.zeros((40, 60), np.uint8)
+            labels[5 + number : 25, 8:30] = 1
+            yield Sample(sample.id, np.stack([labels * 255] * 3, axis=-1), labels)
+
+    records.write_records(samples(), tmp_path)
+    for name, batches in {
+        "U-Net": records.segmentation_batches(tmp_path, 60, 40, 7, seed=0),
+        "crops": records.crop_batches(tmp_path, 40, 7, seed=0),
+    }.items():
+        (pictures, labels), *_ = batches.as_numpy_iterator()
+        border = (pictures.shape[1] - 40) // 2
+        pictures = pictures[:, border : border + 40, border : border + 40].mean(axis=-1)
+        for picture, label in zip(pictures, labels, strict=True):
+            inside, outside = picture[label == 1], picture[label == 0]
+            assert inside.mean() > outside.mean() + 0.8, name
+            # Only where an edge is blurred may the two disagree.
+            middle = (picture.max() + picture.min()) / 2
+            assert np.mean((picture > middle)[label < 2] == label[label < 2]) > 0.95, name
+        assert set(np.unique(labels)) <= {0, 1, 255}
+
+
+def test_mirrored_borders():
+    line = np.arange(4.0)[:, None, None] * np.ones((1, 4, 1))
+    padded = records.mirror_pad(line, 12).numpy()[:, 0, 0]
+    assert padded.tolist() == [2, 3, 2, 1, 0, 1, 2, 3, 2, 1, 0, 1]
+
+
+@pytest.mark.parametrize("text", [None, "no json", '{"version": 0}'])
+def test_records_of_another_kind_are_refused(tmp_path, text):
+    if text is not None:
+        (tmp_path / records.INDEX).write_text(text)
+    with pytest.raises(InputError, match="convert the data set again"):
+        records.read_records(tmp_path)
+
+
+def test_no_samples_is_an_error(tmp_path):
+    with pytest.raises(InputError, match="is the split empty"):
+        records.write_records([], tmp_path)
+
+
+def test_cached_records_follow_their_sources(tmp_path, monkeypatch):
+    monkeypatch.setenv("TUTORIAL_DATA", str(tmp_path))
+    source = tmp_path / "source"
+    source.write_text("one")
+    made = []
+
+    def samples():
+        made.append(1)
+        return some_samples(2)
+
+    first = records.cached_records("x", [source], samples)
+    assert records.cached_records("x", [source], samples) == first and len(made) == 1
+    source.write_text("another")
+    assert records.cached_records("x", [source], samples) != first and len(made) == 2
+    with pytest.raises(InputError, match="gone is missing"):
+        records.cached_records("x", [tmp_path / "gone"], samples)
+
+
+def test_a_bad_sample_leaves_no_half_made_records(tmp_path, monkeypatch):
+    monkeypatch.setenv("TUTORIAL_DATA", str(tmp_path))
+
+    def samples():
+        yield from some_samples(1)
+        raise InputError("the second is damaged")
+
+    with pytest.raises(InputError, match="damaged"):
+        records.cached_records("x", [], samples)
+    assert not list((tmp_path / "cache").iterdir())
