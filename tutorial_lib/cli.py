@@ -102,6 +102,55 @@ def refresh(names, timeout: float) -> None:
 
 
 @main.command()
+def pretrain() -> None:
+    """Train the classifier that notebook 05 starts from (for maintainers)."""
+    from tutorial_lib import pretraining
+    from tutorial_lib.data.cache import file_hash
+
+    accuracy = pretraining.train_classifier(echo=click.echo)
+    click.echo(f"accuracy on new pictures: {accuracy:.3f}")
+    click.echo(f"CHECKPOINT_SHA256 = {file_hash(pretraining.CHECKPOINT)!r}")
+
+
+@main.group()
+def data() -> None:
+    """List, fetch and make data sets."""
+
+
+@data.command("list")
+def list_data() -> None:
+    """Say which data sets there are, and which are here."""
+    from tutorial_lib.data import data_home, registry
+
+    click.echo(f"data folder: {data_home()}")
+    for name, dataset in registry.DATASETS.items():
+        here = all((data_home() / file.target).is_file() for file in dataset.files)
+        size = sum(file.size for file in dataset.files) / 1e6
+        state = "here" if here else f"`tutorial data fetch {name}`, {size:.1f} MB"
+        click.echo(f"{name:8} {dataset.title}, {dataset.license} ({state})")
+    click.echo("coco     COCO 2017; put it into data/coco by hand, see data/README.md")
+    click.echo("voc      PASCAL VOC 2012; put it into data/voc by hand, see data/README.md")
+
+
+@data.command()
+@click.argument("name")
+def fetch(name: str) -> None:
+    """Download a data set into the data folder."""
+    from tutorial_lib.data import registry
+
+    registry.fetch(name, echo=click.echo, progress=sys.stderr.isatty())
+
+
+@data.command()
+def make() -> None:
+    """Make the bundled scenes now, so that a class can work without a wait."""
+    from tutorial_lib.data import bundled
+
+    for build, sizes in ((bundled.coco_tree, (480, 120)), (bundled.voc_tree, (320, 80))):
+        click.echo(build(train=sizes[0], val=sizes[1]))
+
+
+@main.command()
 def doctor() -> None:
     """Look whether this machine has what the notebooks need."""
     from tutorial_lib import diagnosis

@@ -1,0 +1,106 @@
+"""Digits and downloads: what is bundled, what is read from disk, what a bad server does."""
+
+import functools
+import hashlib
+import http.server
+import threading
+
+import numpy as np
+import pytest
+
+from tutorial_lib.data import mnist, registry
+from tutorial_lib.errors import InputError
+
+
+def test_bundled_digits():
+    digits = mnist.load()
+    assert digits.train_images.shape == (4000, 28, 28) and digits.test_images.shape == (
+        1000,
+        28,
+        28,
+    )
+    assert np.bincount(digits.test_labels).tolist() == [100] * 10
+    few = mnist.load(digits=[1, 5, 6])
+    assert set(few.train_labels) == {1, 5, 6} and len(few.train_labels) == 1200
+
+
+@pytest.fixture
+def arrays():
+    return {name: np.zeros(shape, np.uint8) for name, shape in mnist.SHAPES.items()}
+
+
+def test_full_mnist_from_a_folder_or_a_file(tmp_path, arrays):
+    np.savez_compressed(tmp_path / "mnist.npz", **arrays)
+    for place in (tmp_path, tmp_path / "mnist.npz"):
+        assert mnist.load("mnist", str(place), digits=[0]).train_images.shape == (60000, 28, 28)
+
+
+def test_a_missing_or_damaged_mnist_is_one_line(tmp_path, arrays):
+    with pytest.raises(InputError, match="run `tutorial data fetch mnist`"):
+        mnist.load("mnist", str(tmp_path))
+    (tmp_path / "mnist.npz").write_bytes(b"PK\x03\x04 not really")
+    with pytest.raises(InputError, match="mnist.npz is damaged"):
+        mnist.load("mnist", str(tmp_path))
+    np.savez_compressed(tmp_path / "mnist.npz", **{**arrays, "y_test": np.zeros(3, np.uint8)})
+    with pytest.raises(InputError, match="y_test is uint8"):
+        mnist.load("mnist", str(tmp_path))
+    with pytest.raises(InputError, match="choose one of bundled, mnist"):
+        mnist.load("digits")
+
+
+@pytest.fixture
+def server(tmp_path):
+    """Serve a folder on loopback; returns (folder, address)."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args):
+            pass
+
+    handler = functools.partial(Quiet, directory=folder)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield folder, f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
+
+
+def offer(monkeypatch, mirrors, content=b"digits"):
+    file = registry.RemoteFile(
+        "mnist/mnist.npz", tuple(mirrors), hashlib.sha256(content).hexdigest(), len(content)
+    )
+    monkeypatch.setitem(
+        registry.DATASETS, "mnist", registry.RemoteDataset("digits", "none", (file,))
+    )
+
+
+def test_fetch_checks_tries_the_next_mirror_and_remembers(server, tmp_path, monkeypatch):
+    folder, address = server
+    (folder / "good").write_bytes(b"digits")
+    (folder / "wrong").write_bytes(b"something else")
+    offer(monkeypatch, [f"{address}/missing", f"{address}/wrong", f"{address}/good"])
+    lines = []
+    (path,) = registry.fetch("mnist", tmp_path, lines.append)
+    assert path.read_bytes() == b"digits" and "0.0 MB" in lines[0]
+    registry.fetch("mnist", tmp_path, lines.append)
+    assert "there already" in lines[1]
+    path.write_bytes(b"damaged")
+    registry.fetch("mnist", tmp_path, lines.append)
+    assert path.read_bytes() == b"digits"
+
+
+def test_when_no_mirror_delivers_nothing_is_left_and_the_way_by_hand_is_told(
+    server, tmp_path, monkeypatch
+):
+    folder, address = server
+    (folder / "wrong").write_bytes(b"something else")
+    offer(monkeypatch, [f"{address}/wrong", "http://127.0.0.1:9/closed"])
+    with pytest.raises(InputError, match="fetch it by hand and put it at") as caught:
+        registry.fetch("mnist", tmp_path, lambda line: None)
+    assert "\n" not in str(caught.value)
+    assert not [path for path in (tmp_path / "mnist").glob("*") if path.is_file()]
+
+
+def test_unknown_data_set():
+    with pytest.raises(InputError, match="choose one of mnist"):
+        registry.fetch("imagenet")

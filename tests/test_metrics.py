@@ -1,0 +1,71 @@
+"""The confusion matrix: by hand, against scikit-learn, and where nothing is to be counted."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as reference
+
+from tutorial_lib.errors import InputError
+from tutorial_lib.metrics import ConfusionMatrix
+
+
+def test_by_hand():
+    matrix = ConfusionMatrix(3)
+    matrix.counts[:] = [[50, 5, 5], [10, 20, 0], [0, 0, 10]]
+    np.testing.assert_allclose(matrix.iou(), [50 / 70, 20 / 35, 10 / 15])
+    assert np.isclose(matrix.mean_iou(), np.mean([50 / 70, 20 / 35, 10 / 15]))
+    assert np.isclose(matrix.pixel_accuracy(), 0.8)
+    assert np.isclose(matrix.mean_accuracy(), np.mean([50 / 60, 20 / 30, 1]))
+    expected = 0.6 * 50 / 70 + 0.3 * 20 / 35 + 0.1 * 10 / 15
+    assert np.isclose(matrix.frequency_weighted_iou(), expected)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(2, 6))
+def test_equal_to_scikit_learn(seed, classes):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, classes, (3, 5, 7)).astype(np.uint8)
+    labels[rng.random(labels.shape) < 0.2] = 255
+    guesses = rng.integers(0, classes, labels.shape)
+    matrix = ConfusionMatrix(classes)
+    for label, guess in zip(labels, guesses, strict=True):
+        matrix.update(label, guess)
+    seen = labels != 255
+    truth, guess = labels[seen], guesses[seen]
+    expected = reference.confusion_matrix(truth, guess, labels=range(classes))
+    assert np.array_equal(matrix.counts, expected)
+    present = [c for c in range(classes) if expected[c].any() or expected[:, c].any()]
+    jaccard = reference.jaccard_score(truth, guess, labels=present, average=None)
+    np.testing.assert_allclose(matrix.iou()[present], jaccard)
+    assert np.isclose(matrix.mean_iou(), jaccard.mean())
+    assert np.isclose(matrix.pixel_accuracy(), reference.accuracy_score(truth, guess))
+
+
+def test_absent_classes_count_nowhere():
+    matrix = ConfusionMatrix(4).update(np.array([0, 1, 1, 255]), np.array([0, 1, 2, 3]))
+    iou = matrix.iou()
+    assert iou[0] == 1 and iou[1] == 0.5 and iou[2] == 0 and np.isnan(iou[3])
+    assert matrix.mean_iou() == 0.5 and matrix.mean_accuracy() == 0.75
+    assert np.isnan(ConfusionMatrix(3).mean_iou()) and np.isnan(ConfusionMatrix(3).pixel_accuracy())
+
+
+def test_all_background():
+    matrix = ConfusionMatrix(3).update(np.array([0, 0, 0, 1]), np.array([1, 1, 1, 1]))
+    baseline = matrix.background_baseline()
+    assert baseline.pixel_accuracy() == 0.75
+    np.testing.assert_allclose(baseline.iou()[:2], [0.75, 0])
+
+
+@pytest.mark.parametrize(
+    ("labels", "guesses", "message"),
+    [
+        ([0, 1], [0], "must have one shape"),
+        ([0, 9], [0, 0], "labels must lie between 0 and 2"),
+        ([0, 1], [0, 3], "predictions must lie between 0 and 2"),
+        ([0, 1], [0, -1], "predictions must lie between 0 and 2"),
+    ],
+)
+def test_bad_input_says_why(labels, guesses, message):
+    with pytest.raises(InputError, match=message):
+        ConfusionMatrix(3).update(np.array(labels), np.array(guesses))

@@ -1,0 +1,122 @@
+"""The form of the notebooks: what every one of them has, and what none may have."""
+
+import json
+import re
+import statistics
+
+import pytest
+
+from tutorial_lib import execution, storage
+
+PATHS = execution.find_notebooks()
+IGNORED_LIMIT = 1  # the banner, which names the machine
+
+
+@pytest.fixture(params=PATHS, ids=lambda path: path.stem)
+def path(request):
+    return request.param
+
+
+@pytest.fixture
+def notebook(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def text(cell):
+    return "".join(cell["source"])
+
+
+def tags(cell):
+    return cell["metadata"].get("tags", [])
+
+
+def code(notebook):
+    return [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+
+
+def test_there_are_five():
+    assert [path.stem[:2] for path in PATHS] == ["01", "02", "03", "04", "05"]
+
+
+def test_stored_as_canonical_json_under_3_mb(path, notebook):
+    assert path.read_text(encoding="utf-8") == storage.canonical(notebook), "run `make refresh`"
+    assert path.stat().st_size < 3_000_000
+    assert len({cell["id"] for cell in notebook["cells"]}) == len(notebook["cells"])
+
+
+def test_all_executed_without_error_or_stderr(notebook):
+    for cell in code(notebook):
+        assert cell["execution_count"]
+        for output in cell["outputs"]:
+            assert output["output_type"] != "error" and output.get("name") != "stderr"
+
+
+def test_every_picture_has_alt_text(notebook):
+    for cell in code(notebook):
+        for output in cell["outputs"]:
+            if "image/png" in output.get("data", {}):
+                assert len(output["metadata"]["image/png"]["alt"].split()) > 3
+    prose = "".join(text(c) for c in notebook["cells"] if c["cell_type"] == "markdown")
+    assert "![](" not in prose
+
+
+def test_cells_are_short_and_prose_is_not_scarce(notebook):
+    lengths = [
+        sum(1 for line in text(cell).splitlines() if line.strip() and not line.startswith("#"))
+        for cell in code(notebook)
+    ]
+    assert statistics.median(lengths) <= 5 and max(lengths) <= 20
+
+
+def test_opening_and_closing(notebook):
+    first, last = text(notebook["cells"][0]), text(notebook["cells"][-1])
+    assert first.startswith("# ")
+    for phrase in ("What you will do", "What you will learn", "What you need", "How long it takes"):
+        assert phrase in first
+    for heading in ("## Summary", "## On your own", "## Further reading"):
+        assert heading in last
+    assert len(re.findall(r"^- ", last.split("## On your own")[0], re.M)) == 5
+
+
+def test_parameters_are_typed_and_explained(path):
+    parameters = execution.notebook_parameters(path)
+    types = {"profile": "str", "dataset": "str", "data_dir": "str", "seed": "int"}
+    for name, entry in parameters.items():
+        assert entry["type"] == types.get(name, "int") and len(entry["help"].split()) > 3
+    assert set(types) <= set(parameters)
+    assert parameters["profile"]["default"] == '"quick"'
+    assert parameters["dataset"]["default"] == '"bundled"'
+
+
+def test_outputs_are_ignored_only_where_allowed(notebook):
+    ignored = [cell for cell in code(notebook) if "nbval-ignore-output" in tags(cell)]
+    assert len(ignored) <= IGNORED_LIMIT
+    assert "NBVAL" not in json.dumps(notebook)
+
+
+def test_at_least_four_exercises_each_with_a_folded_solution_that_passes(notebook):
+    solutions = [cell for cell in code(notebook) if "solution" in tags(cell)]
+    assert len(solutions) >= 4
+    for cell in solutions:
+        assert "hide-input" in tags(cell) and cell["metadata"]["jupyter"]["source_hidden"]
+        assert text({"source": cell["outputs"][-1]["text"]}).startswith("✓")
+    open_ones = [c for c in code(notebook) if "".join(map(str, c["outputs"])).count("○ Exercise")]
+    assert len(open_ones) == len(solutions)
+
+
+def test_the_house_style(notebook):
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "markdown":
+            words = re.sub(r"\$.*?\$|`.*?`|!\[", "", text(cell), flags=re.S)
+            assert not re.search(r"\b(simply|colour|neighbour|grey)\b|!(?!=)", words), words
+
+
+def test_links_between_notebooks_lead_somewhere(path, notebook):
+    prose = "".join(text(c) for c in notebook["cells"] if c["cell_type"] == "markdown")
+    for target in re.findall(r"\]\(([^)#]+\.ipynb)\)", prose):
+        assert (path.parent / target).is_file()
+
+
+def test_no_path_of_a_machine(notebook):
+    content = json.dumps([cell for cell in notebook["cells"]])
+    assert not re.search(r"/home/|/Users/|/root/|/tmp/|[A-Z]:\\\\", content)

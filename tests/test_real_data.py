@@ -1,0 +1,85 @@
+"""The notebooks on real photographs and digits, a few of each, from end to end.
+
+`TUTORIAL_REAL_DATA` names a folder with `mnist/mnist.npz`, `voc_cats_as_coco/`, `coco/` and
+`VOCdevkit/` in their original layouts; without it these tests are skipped.
+"""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tutorial_lib import execution
+
+REAL = os.environ.get("TUTORIAL_REAL_DATA")
+needs_real_data = pytest.mark.skipif(
+    not REAL, reason="TUTORIAL_REAL_DATA is not set; it names a folder of real photographs"
+)
+
+
+def run_notebook(name, output, **parameters):
+    (path,) = execution.find_notebooks([name])
+    return execution.execute(path, output / path.name, parameters, timeout=600)
+
+
+def printed(result):
+    cells = json.loads(Path(result.output).read_text(encoding="utf-8"))["cells"]
+    return "".join("".join(o.get("text", "")) for c in cells for o in c.get("outputs", []))
+
+
+@needs_real_data
+@pytest.mark.parametrize(
+    ("name", "dataset", "folder", "options", "expected"),
+    [
+        ("03", "mnist", "mnist", {"epochs": 1}, "at least 1,000 to train, 250 to test: True True"),
+        ("04", "coco", "voc_cats_as_coco", {"epochs": 1, "limit": 6}, "train: 6 pictures"),
+        ("04", "coco", "coco", {"epochs": 1, "limit": 4}, "train: 4 pictures"),
+        ("05", "voc", "VOCdevkit", {"epochs": 1, "limit": 6}, "{'train': 6, 'val': 6}"),
+    ],
+    ids=["mnist", "voc cats as coco", "coco", "voc"],
+)
+def test_a_notebook_on_real_data(tmp_path, monkeypatch, name, dataset, folder, options, expected):
+    monkeypatch.setenv("TUTORIAL_DATA", str(tmp_path / "data"))
+    data_dir = str(Path(REAL).resolve() / folder)
+    result = run_notebook(name, tmp_path, dataset=dataset, data_dir=data_dir, **options)
+    assert result.status == "passed", result.error
+    assert expected in printed(result)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "message"),
+    [
+        ("01", {"dataset": "photos"}, "dataset='photos' is not known; choose one of bundled"),
+        ("03", {"dataset": "mnist", "data_dir": "/nowhere"}, "mnist.npz is missing"),
+        ("04", {"dataset": "coco", "data_dir": "/nowhere"}, "instances_train2017.json is missing"),
+        ("05", {"dataset": "voc", "data_dir": "/nowhere"}, "holds no VOC2012"),
+    ],
+)
+def test_bad_input_is_one_line_in_the_report(tmp_path, name, parameters, message):
+    result = run_notebook(name, tmp_path, **parameters)
+    assert result.status == "failed"
+    assert "InputError: " in result.error and message in result.error
+    assert "\n" not in result.error
+
+
+@needs_real_data
+def test_a_corrupt_photograph_is_named_and_leaves_no_records(tmp_path, monkeypatch):
+    monkeypatch.setenv("TUTORIAL_DATA", str(tmp_path / "data"))
+    source = Path(REAL).resolve() / "voc_cats_as_coco"
+    shutil.copytree(source / "annotations", tmp_path / "coco" / "annotations")
+    for split in ("train2017", "val2017"):
+        (tmp_path / "coco" / split).mkdir()
+        for picture in sorted((source / split).iterdir()):
+            (tmp_path / "coco" / split / picture.name).symlink_to(picture.resolve())
+    annotations = json.loads((source / "annotations/instances_train2017.json").read_text())
+    third = sorted(annotations["images"], key=lambda image: image["id"])[2]["file_name"]
+    bad = tmp_path / "coco" / "train2017" / third
+    half = bad.read_bytes()[: bad.stat().st_size // 2]
+    bad.unlink()
+    bad.write_bytes(half)
+    result = run_notebook("04", tmp_path, dataset="coco", data_dir=str(tmp_path / "coco"), limit=4)
+    assert result.status == "failed"
+    assert f"{third} cannot be decoded" in result.error
+    assert not list((tmp_path / "data" / "cache").glob("records-*"))
