@@ -50,6 +50,7 @@ STYLE = {
 }
 DPI = 144
 DISPLAY_DPI = 96  # CSS pixels per inch: pictures are drawn finer than they are shown
+PHOTO_DPI = 100  # photographs gain nothing from more, and would make notebooks large
 
 
 def figure(rows: int = 1, cols: int = 1, *, title: str, size=None, **subplots):
@@ -72,16 +73,21 @@ def figure(rows: int = 1, cols: int = 1, *, title: str, size=None, **subplots):
     return fig, axes
 
 
-def to_png(fig: Figure) -> bytes:
+def to_png(fig: Figure, dpi: int = DPI) -> bytes:
     """Render a figure; the same figure gives the same bytes."""
     buffer = io.BytesIO()
     with matplotlib.rc_context(STYLE):
-        fig.savefig(buffer, dpi=DPI, facecolor="white", metadata={"Software": None})
+        fig.savefig(buffer, dpi=dpi, facecolor="white", metadata={"Software": None})
     return buffer.getvalue()
 
 
-def show(fig: Figure, *, alt: str) -> None:
+def show(fig: Figure, *, alt: str, dpi: int = DPI) -> None:
     """Display a figure in the notebook, with its text alternative.
+
+    Args:
+        fig: As made by `figure`.
+        alt: One sentence for a reader who cannot see it.
+        dpi: Pixels per inch that are stored.
 
     Raises:
         InputError: if `alt` is empty or says no more than the title.
@@ -94,7 +100,7 @@ def show(fig: Figure, *, alt: str) -> None:
     from IPython.display import Image, display
 
     width = round(fig.get_figwidth() * DISPLAY_DPI)
-    display(Image(to_png(fig), format="png", width=width, alt=alt))
+    display(Image(to_png(fig, dpi), format="png", width=width, alt=alt))
 
 
 def bare(ax) -> None:
@@ -139,7 +145,7 @@ def show_images(
         ax.imshow(np.squeeze(image), cmap=cmap, vmin=vmin, vmax=vmax)
     for ax, caption in zip(axes.flat, captions or [], strict=False):
         ax.set_title(caption, fontsize=9)
-    show(fig, alt=alt)
+    show(fig, alt=alt, dpi=PHOTO_DPI)
 
 
 def overlay(
