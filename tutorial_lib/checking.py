@@ -5,9 +5,9 @@ and their sizes and alt texts exactly; a picture that fails leaves the expected 
 one and their difference side by side under `build/figures`. What goes to stderr does not count.
 And a slow machine gets a minute, not five seconds, to deliver an output that is already computed.
 
-Cells with the tag `figure-trained` show a trained net, whose pictures differ a little from one
-processor to the next: they are compared after averaging over blocks, with a wide tolerance, 30
-gray levels or what another tag says: `figure-tolerance-60`.
+Cells with the tag `figure-trained` show a trained net, whose pictures differ from one processor to
+the next: they are compared after averaging over blocks, and may differ by a share of the contrast
+that they have. An empty figure differs by all of it, an unrelated one by more.
 """
 
 from __future__ import annotations
@@ -24,9 +24,8 @@ from PIL import Image
 IMAGE_TYPES = ("image/png", "image/jpeg")
 TOLERANCE = 2.0  # root mean square over all pixels and channels, in gray levels of 0 to 255
 TRAINED_TAG = "figure-trained"
-TOLERANCE_TAG = "figure-tolerance-"
 TRAINED_BLOCK = 12  # pixels; about the size of a letter
-TRAINED_TOLERANCE = 30.0
+TRAINED_TOLERANCE = 0.8  # share of the expected picture's own contrast
 OUTPUT_TIMEOUT = 60  # seconds
 
 
@@ -47,8 +46,8 @@ class CheckedCell(IPyNbCell):
         test, ref = without_stderr(test), without_stderr(ref)
         if not super().compare_outputs(test, ref, skip_compare):
             return False
-        tolerance = trained_tolerance(self.cell.metadata.get("tags", []))
-        problems = compare_pictures(pictures(ref), pictures(test), tolerance, self.picture_path)
+        trained = TRAINED_TAG in self.cell.metadata.get("tags", [])
+        problems = compare_pictures(pictures(ref), pictures(test), trained, self.picture_path)
         self.comparison_traceback.extend(problems)
         return not problems
 
@@ -75,22 +74,12 @@ def pictures(outputs: list) -> list[tuple[np.ndarray, str]]:
     return found
 
 
-def trained_tolerance(tags: list[str]) -> float | None:
-    """Return the tolerance for a trained net's pictures that a cell's tags ask for, or None."""
-    for tag in tags:
-        if tag.startswith(TOLERANCE_TAG):
-            return float(tag.removeprefix(TOLERANCE_TAG))
-    return TRAINED_TOLERANCE if TRAINED_TAG in tags else None
-
-
-def compare_pictures(
-    expected: list, actual: list, tolerance: float | None, evidence_path
-) -> list[str]:
+def compare_pictures(expected: list, actual: list, trained: bool, evidence_path) -> list[str]:
     """Compare the pictures of one cell.
 
     Args:
         expected, actual: As `pictures` returns them.
-        tolerance: For pictures of trained nets, compared by blocks; None compares tightly.
+        trained: Compare as pictures of trained nets.
         evidence_path: Called with the number of a failing picture, says where its evidence goes.
 
     Returns:
@@ -98,32 +87,34 @@ def compare_pictures(
     """
     if len(expected) != len(actual):
         return [f"expected {len(expected)} pictures, got {len(actual)}"]
+    measure, limit = (
+        (blurred_distance, TRAINED_TOLERANCE) if trained else (pixel_distance, TOLERANCE)
+    )
     problems = []
     for number, ((old, old_alt), (new, new_alt)) in enumerate(zip(expected, actual, strict=True)):
         if old_alt != new_alt:
             problems.append(f"picture {number}: alt text was {old_alt!r}, now {new_alt!r}")
         if old.shape != new.shape:
             problems.append(f"picture {number}: size was {old.shape[:2]}, now {new.shape[:2]}")
-            continue
-        distance, limit = picture_distance(old, new, tolerance)
-        if distance > limit:
+        elif (distance := measure(old, new)) > limit:
             path = evidence_path(number)
             save_evidence(old, new, path)
             problems.append(
-                f"picture {number} differs by {distance:.1f} gray levels, allowed are {limit:g}: "
-                f"see {path}"
+                f"picture {number} differs by {distance:.2f}, allowed is {limit:g}: see {path}"
             )
     return problems
 
 
-def picture_distance(
-    old: np.ndarray, new: np.ndarray, tolerance: float | None
-) -> tuple[float, float]:
-    """Return how far two pictures of one size are apart, and how far they may be."""
-    block = 1 if tolerance is None else TRAINED_BLOCK
-    difference = block_means(old, block) - block_means(new, block)
-    distance = float(np.sqrt(np.mean(difference**2)))
-    return distance, TOLERANCE if tolerance is None else tolerance
+def pixel_distance(old: np.ndarray, new: np.ndarray) -> float:
+    """Return the root mean square difference of two pictures in gray levels."""
+    return float(np.sqrt(np.mean((old.astype(float) - new) ** 2)))
+
+
+def blurred_distance(old: np.ndarray, new: np.ndarray) -> float:
+    """Return the difference of two blurred pictures as a share of the contrast of the first."""
+    old, new = block_means(old, TRAINED_BLOCK), block_means(new, TRAINED_BLOCK)
+    contrast = np.sqrt(np.mean((old - old.mean(axis=(0, 1))) ** 2))
+    return float(np.sqrt(np.mean((old - new) ** 2)) / max(contrast, 1.0))
 
 
 def block_means(image: np.ndarray, block: int) -> np.ndarray:
