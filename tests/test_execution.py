@@ -1,5 +1,6 @@
 """The runner: order, failures, time limits, interrupts, reports."""
 
+import functools
 import json
 import os
 import signal
@@ -160,6 +161,8 @@ def test_ctrl_c_stops_cleanly_and_leaves_no_kernel(tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        # A shell that runs tests in the background makes its children deaf to Ctrl-C.
+        preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     wait_for(started.exists)
     kernels = psutil.Process(process.pid).children(recursive=True)

@@ -118,6 +118,13 @@ def test_broken_coco_is_one_line(coco, name):
     assert "\n" not in str(caught.value)
 
 
+def test_a_link_that_was_checked_out_as_text_is_followed(coco):
+    root = coco()
+    (root / "train2017").rename(root / "elsewhere")
+    (root / "train2017").write_text("elsewhere")
+    assert CocoSplit(root, "train").read(1, ["cat"]).image.shape == (8, 12, 3)
+
+
 def test_an_annotation_that_is_neither_polygon_nor_run_lengths(coco):
     def change(tree):
         tree["annotations"][0]["segmentation"] = {"counts": "\0", "size": "no"}

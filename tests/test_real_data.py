@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tutorial_lib import execution
+from tutorial_lib.data.coco import CocoSplit
 
 REAL = os.environ.get("TUTORIAL_REAL_DATA")
 needs_real_data = pytest.mark.skipif(
@@ -69,17 +70,16 @@ def test_a_corrupt_photograph_is_named_and_leaves_no_records(tmp_path, monkeypat
     monkeypatch.setenv("TUTORIAL_DATA", str(tmp_path / "data"))
     source = Path(REAL).resolve() / "voc_cats_as_coco"
     shutil.copytree(source / "annotations", tmp_path / "coco" / "annotations")
-    for split in ("train2017", "val2017"):
-        (tmp_path / "coco" / split).mkdir()
-        for picture in sorted((source / split).iterdir()):
-            (tmp_path / "coco" / split / picture.name).symlink_to(picture.resolve())
-    annotations = json.loads((source / "annotations/instances_train2017.json").read_text())
-    third = sorted(annotations["images"], key=lambda image: image["id"])[2]["file_name"]
-    bad = tmp_path / "coco" / "train2017" / third
-    half = bad.read_bytes()[: bad.stat().st_size // 2]
-    bad.unlink()
-    bad.write_bytes(half)
+    for name in ("train", "val"):
+        split = CocoSplit(source, name)
+        (tmp_path / "coco" / f"{name}2017").mkdir()
+        for image_id in split.image_ids("cat")[:4]:
+            picture = split.image_path(image_id)
+            shutil.copyfile(picture, tmp_path / "coco" / f"{name}2017" / picture.name)
+    split = CocoSplit(tmp_path / "coco", "train")
+    bad = split.image_path(split.image_ids("cat")[2])
+    bad.write_bytes(bad.read_bytes()[: bad.stat().st_size // 2])
     result = run_notebook("04", tmp_path, dataset="coco", data_dir=str(tmp_path / "coco"), limit=4)
     assert result.status == "failed"
-    assert f"{third} cannot be decoded" in result.error
+    assert f"{bad.name} cannot be decoded" in result.error
     assert not list((tmp_path / "data" / "cache").glob("records-*"))

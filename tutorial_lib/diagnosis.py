@@ -45,15 +45,16 @@ def python() -> Finding:
 
 def packages() -> Finding:
     """Are all the packages there that pyproject.toml asks for?"""
+    from packaging.requirements import Requirement
+
     missing = []
-    for requirement in metadata.requires("fcn-tutorials") or []:
-        name = requirement.split(";")[0].split("[")[0].rstrip("=<>~!*. 0123456789,")
-        if "extra ==" in requirement:
+    for requirement in map(Requirement, metadata.requires("fcn-tutorials") or []):
+        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
             continue
         try:
-            metadata.version(name)
+            metadata.version(requirement.name)
         except metadata.PackageNotFoundError:
-            missing.append(name)
+            missing.append(requirement.name)
     if missing:
         return Finding("packages", False, f"missing: {', '.join(missing)}; run `make install`")
     return Finding("packages", True, "all there")

@@ -39,7 +39,7 @@ class CocoSplit:
         """
         check_choice("split", split, ("train", "val"))
         self.annotations_path = Path(root) / "annotations" / f"instances_{split}2017.json"
-        self.folder = Path(root) / f"{split}2017"
+        self.folder = _followed(Path(root) / f"{split}2017")
         self._coco = _index(self.annotations_path)
         self.categories = {c["name"]: c["id"] for c in self._coco.dataset["categories"]}
 
@@ -125,6 +125,19 @@ class CocoSplit:
         """Read several pictures with their label maps, one after the other."""
         for image_id in image_ids:
             yield self.read(image_id, categories)
+
+
+def _followed(path: Path) -> Path:
+    """Follow a link to a folder that lies there as a text file.
+
+    Git checks links out so where the system has none; a tree that shares its pictures with
+    another one is then still readable.
+    """
+    if path.is_file() and path.stat().st_size < 4096:
+        target = path.parent / path.read_text(encoding="utf-8", errors="replace").strip()
+        if target.is_dir():
+            return target
+    return path
 
 
 def _index(path: Path):
