@@ -34,7 +34,7 @@ test: $(INSTALLED) ## run all tests, and check that the notebooks still say what
 	@$(PYTEST) --nbval --numprocesses $(WORKERS) --dist loadfile notebooks tests $(ARGS)
 
 lab: $(INSTALLED) ## open the notebooks in JupyterLab
-	@$(BIN)/jupyter lab --notebook-dir notebooks
+	@$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks/01_convolution_arithmetic.ipynb
 
 refresh: $(INSTALLED) ## execute the notebooks and store their outputs in notebooks/
 	@$(BIN)/tutorial refresh $(ARGS)

@@ -1,5 +1,6 @@
 """The form of the notebooks: what every one of them has, and what none may have."""
 
+import base64
 import json
 import re
 import statistics
@@ -115,6 +116,19 @@ def test_links_between_notebooks_lead_somewhere(path, notebook):
     prose = "".join(text(c) for c in notebook["cells"] if c["cell_type"] == "markdown")
     for target in re.findall(r"\]\(([^)#]+\.ipynb)\)", prose):
         assert (path.parent / target).is_file()
+
+
+def test_opening_pictures_are_outputs_of_the_notebook(path, notebook):
+    # They stand in docs/ for the README too; a stale one would be a lie in two places.
+    shown = re.findall(r"\]\((\.\./docs/[^)]+\.png)\)", text(notebook["cells"][0]))
+    stored = {
+        base64.b64decode("".join(output["data"]["image/png"]))
+        for cell in code(notebook)
+        for output in cell["outputs"]
+        if "image/png" in output.get("data", {})
+    }
+    for target in shown:
+        assert (path.parent / target).read_bytes() in stored, f"copy the new picture to {target}"
 
 
 def test_no_path_of_a_machine(notebook):
