@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given, reject, settings
 from hypothesis import strategies as st
 
 from tutorial_lib import convolution as conv
@@ -39,126 +39,211 @@ def test_transposed_sizes_of_the_guide(name, i, o, p, k, s, d):
     assert conv.conv2d_transpose(x, w, s, p, d, extra).shape == (1, i, i, 1)
 
 
-sizes = st.integers(1, 9)
 small = st.integers(1, 3)
 seeds = st.integers(0, 2**32 - 1)
-many = settings(max_examples=150, deadline=None)
+many = settings(max_examples=250, deadline=None)
+
+
+def pairs(numbers):
+    return st.tuples(numbers, numbers)
 
 
 @st.composite
-def cases(draw):
-    """Draw (x, w, stride, padding, dilation) that fit; TensorFlow allows one of the last two."""
+def geometries(draw):
+    """Draw kernel size, stride, padding, dilation and groups: the keyword arguments, and k."""
+    zeros = st.integers(0, 3)
+    padding = st.sampled_from(["VALID", "SAME"]) | zeros | pairs(pairs(zeros))
+    return draw(pairs(st.integers(1, 4))), {
+        "stride": draw(pairs(small)),
+        "padding": draw(padding),
+        "dilation": draw(pairs(small)),
+        "groups": draw(small),
+    }
+
+
+@st.composite
+def direct_cases(draw):
+    """Draw (x, w, arguments) of a convolution that is possible."""
+    kernel, arguments = draw(geometries())
+    size, groups = draw(pairs(st.integers(1, 9))), arguments["groups"]
     rng = np.random.default_rng(draw(seeds))
-    height, width, kh, kw = (
-        draw(sizes),
-        draw(sizes),
-        draw(st.integers(1, 4)),
-        draw(st.integers(1, 4)),
-    )
-    stride = (draw(small), draw(small))
-    dilation = (draw(small), draw(small)) if stride == (1, 1) else (1, 1)
-    kind = draw(st.sampled_from(["VALID", "SAME", "explicit"]))
-    padding = (
-        ((draw(small), draw(small)), (draw(small), draw(small))) if kind == "explicit" else kind
-    )
-    reach = dilation[0] * (kh - 1) + 1, dilation[1] * (kw - 1) + 1
-    if padding == "VALID":
-        assume(reach[0] <= height and reach[1] <= width)
-    elif padding != "SAME":
-        assume(reach[0] <= height + sum(padding[0]) and reach[1] <= width + sum(padding[1]))
-    inputs, outputs = draw(small), draw(small)
-    x = rng.normal(size=(draw(small), height, width, inputs))
-    return x, rng.normal(size=(kh, kw, inputs, outputs)), stride, padding, dilation
+    x = rng.normal(size=(draw(small), *size, draw(small) * groups))
+    w = rng.normal(size=(*kernel, x.shape[3] // groups, draw(small) * groups))
+    try:
+        conv.conv2d(x, w, **arguments)
+    except InputError:
+        reject()
+    return x, w, arguments
 
 
-def tensorflow_padding(padding):
-    return padding if isinstance(padding, str) else [(0, 0), *padding, (0, 0)]
+@st.composite
+def transposed_cases(draw):
+    """Draw (x, w, arguments) of a transposed convolution that is possible."""
+    kernel, arguments = draw(geometries())
+    stride, groups = arguments["stride"], arguments["groups"]
+    arguments["output_padding"] = draw(
+        st.none() | st.tuples(st.integers(0, stride[0] - 1), st.integers(0, stride[1] - 1))
+    )
+    size = draw(pairs(st.integers(1, 5)))
+    rng = np.random.default_rng(draw(seeds))
+    x = rng.normal(size=(draw(small), *size, draw(small) * groups))
+    w = rng.normal(size=(*kernel, draw(small), x.shape[3]))
+    try:
+        conv.conv2d_transpose(x, w, **arguments)
+    except InputError:
+        reject()
+    return x, w, arguments
+
+
+def by_tensorflow(x, w, stride, padding, dilation, groups):
+    """Convolve with tf.nn.conv2d, whose CPU gradients know neither dilation nor groups.
+
+    So the kernel's holes are written as zeros, and each group is convolved by itself; both leave
+    the derivatives to TensorFlow.
+    """
+    import tensorflow as tf
+
+    for axis, d in enumerate(dilation):
+        holes = tf.zeros((*w.shape[: axis + 1], d - 1, *w.shape[axis + 1 :]), w.dtype)
+        spread = tf.concat([tf.expand_dims(w, axis + 1), holes], axis + 1)
+        k = w.shape[axis]
+        spread = tf.reshape(spread, (*w.shape[:axis], k * d, *w.shape[axis + 1 :]))
+        w = tf.gather(spread, range(k * d - d + 1), axis=axis)
+    if not isinstance(padding, str):
+        sides = [(padding, padding)] * 2 if isinstance(padding, int) else padding
+        x, padding = tf.pad(x, [(0, 0), *sides, (0, 0)]), "VALID"
+    parts = zip(tf.split(x, groups, axis=3), tf.split(w, groups, axis=3), strict=True)
+    return tf.concat([tf.nn.conv2d(a, b, stride, padding) for a, b in parts], axis=3)
 
 
 @many
-@given(cases())
-def test_convolution_and_its_gradients_equal_tensorflow(case):
+@given(direct_cases())
+def test_convolution_and_both_gradients_equal_tensorflow(case):
     import tensorflow as tf
 
-    x, w, stride, padding, dilation = case
+    x, w, arguments = case
     tx, tw = tf.constant(x), tf.constant(w)
     with tf.GradientTape() as tape:
         tape.watch([tx, tw])
-        y = tf.nn.conv2d(tx, tw, stride, tensorflow_padding(padding), dilations=dilation)
-    ours = conv.conv2d(x, w, stride, padding, dilation)
+        y = by_tensorflow(tx, tw, **arguments)
+    ours = conv.conv2d(x, w, **arguments)
     np.testing.assert_allclose(ours, y, atol=1e-10)
-    if dilation != (1, 1):
-        return  # TensorFlow has no gradient of a dilated convolution on a CPU
     upstream = np.random.default_rng(0).normal(size=ours.shape)
-    to_x, to_w = conv.conv2d_grad(x, w, upstream, stride, padding, dilation)
+    gradients = conv.conv2d_grad(x, w, upstream, **arguments)
     expected = tape.gradient(y, [tx, tw], output_gradients=tf.constant(upstream))
-    np.testing.assert_allclose(to_x, expected[0], atol=1e-10)
-    np.testing.assert_allclose(to_w, expected[1], atol=1e-10)
+    for gradient, reference in zip(gradients, expected, strict=True):
+        np.testing.assert_allclose(gradient, reference, atol=1e-10)
 
 
 @many
-@given(
-    seeds, sizes, sizes, st.integers(1, 4), small, small, small, st.sampled_from(["VALID", "SAME"])
-)
-def test_transposed_convolution_and_its_gradients_equal_keras(
-    seed, height, width, k, s, inputs, outputs, padding
-):
-    import keras
+@given(transposed_cases())
+def test_transposed_convolution_and_both_gradients_equal_tensorflow(case):
+    # The transposed convolution is the gradient of the direct one, TensorFlow's own, too; its
+    # gradients are then TensorFlow's second derivatives.
     import tensorflow as tf
 
-    rng = np.random.default_rng(seed)
-    x, w = rng.normal(size=(1, height, width, inputs)), rng.normal(size=(k, k, outputs, inputs))
+    x, w, arguments = case
+    ours = conv.conv2d_transpose(x, w, **arguments)
     tx, tw = tf.constant(x), tf.constant(w)
+    direct = {name: arguments[name] for name in ("stride", "padding", "dilation", "groups")}
     with tf.GradientTape() as tape:
         tape.watch([tx, tw])
-        y = keras.ops.conv_transpose(tx, tw, s, padding.lower())
-    ours = conv.conv2d_transpose(x, w, s, padding)
+        with tf.GradientTape() as inner:
+            image = tf.zeros(ours.shape, tf.float64)
+            inner.watch(image)
+            down = by_tensorflow(image, tw, **direct)[:, : x.shape[1], : x.shape[2]]
+        y = inner.gradient(down, image, output_gradients=tx)
     np.testing.assert_allclose(ours, y, atol=1e-10)
-    upstream = rng.normal(size=ours.shape)
-    to_x, to_w = conv.conv2d_transpose_grad(x, w, upstream, s, padding)
+    upstream = np.random.default_rng(0).normal(size=ours.shape)
+    gradients = conv.conv2d_transpose_grad(x, w, upstream, **arguments)
     expected = tape.gradient(y, [tx, tw], output_gradients=tf.constant(upstream))
-    np.testing.assert_allclose(to_x, expected[0], atol=1e-10)
-    np.testing.assert_allclose(to_w, expected[1], atol=1e-10)
+    for gradient, reference in zip(gradients, expected, strict=True):
+        np.testing.assert_allclose(gradient, reference, atol=1e-10)
 
 
 @many
-@given(cases())
+@given(direct_cases())
+def test_keras_agrees_where_it_has_the_layer(case):
+    import keras
+
+    x, w, arguments = case
+    arguments["padding"] = "SAME"  # "VALID" often does not fit
+    if arguments["stride"] != (1, 1):
+        arguments["dilation"] = (1, 1)
+    stride, dilation = arguments["stride"], arguments["dilation"]
+    theirs = keras.ops.conv(x, w, stride, "same", dilation_rate=dilation)
+    np.testing.assert_allclose(conv.conv2d(x, w, **arguments), theirs, atol=1e-10)
+
+
+@many
+@given(transposed_cases())
+def test_keras_agrees_where_it_has_the_transposed_layer(case):
+    import keras
+
+    x, w, arguments = case
+    arguments |= {"groups": 1, "dilation": 1}
+    if not isinstance(arguments["padding"], str):
+        arguments["padding"] = "VALID"
+    stride, padding, extra = (arguments[n] for n in ("stride", "padding", "output_padding"))
+    try:
+        ours = conv.conv2d_transpose(x, w, **arguments)
+    except InputError:
+        reject()
+    theirs = keras.ops.conv_transpose(x, w, stride, padding.lower(), extra)
+    np.testing.assert_allclose(ours, theirs, atol=1e-10)
+
+
+@many
+@given(direct_cases())
 def test_gradients_are_adjoint_to_the_convolution(case):
     # y is linear in x and in w, so <u, y> = <gradient to x, x> = <gradient to w, w>.
-    x, w, stride, padding, dilation = case
-    y = conv.conv2d(x, w, stride, padding, dilation)
+    x, w, arguments = case
+    y = conv.conv2d(x, w, **arguments)
     upstream = np.random.default_rng(1).normal(size=y.shape)
-    to_x, to_w = conv.conv2d_grad(x, w, upstream, stride, padding, dilation)
+    to_x, to_w = conv.conv2d_grad(x, w, upstream, **arguments)
     np.testing.assert_allclose(np.sum(to_x * x), np.sum(upstream * y), atol=1e-9)
     np.testing.assert_allclose(np.sum(to_w * w), np.sum(upstream * y), atol=1e-9)
 
 
 @many
-@given(cases())
-def test_the_matrix_computes_the_convolution_and_its_transpose(case):
-    x, w, stride, padding, dilation = case
+@given(direct_cases())
+def test_the_matrix_computes_the_convolution_and_its_gradient(case):
+    x, w, arguments = case
     x = x[:1]
-    y = conv.conv2d(x, w, stride, padding, dilation)
-    matrix = conv.convolution_matrix(w, x.shape[1:3], stride, padding, dilation)
+    y = conv.conv2d(x, w, **arguments)
+    matrix = conv.convolution_matrix(w, x.shape[1:3], **arguments)
     assert matrix.shape == (y.size, x.size)
     np.testing.assert_allclose(matrix @ x.ravel(), y.ravel(), atol=1e-10)
-    to_x, _ = conv.conv2d_grad(x, w, y, stride, padding, dilation)
+    to_x, _ = conv.conv2d_grad(x, w, y, **arguments)
     np.testing.assert_allclose(matrix.T @ y.ravel(), to_x.ravel(), atol=1e-10)
 
 
 @many
-@given(seeds, st.integers(1, 6), st.integers(1, 4), small, st.integers(0, 2), small)
-def test_a_transposed_convolution_is_the_transpose(seed, i, k, s, p, d):
-    rng = np.random.default_rng(seed)
-    assume(s * (i - 1) + d * (k - 1) + 1 - 2 * p >= 1)
-    for extra in range(s):
-        x, w = rng.normal(size=(1, i, i, 1)), rng.normal(size=(k, k, 1, 1))
-        up = conv.conv2d_transpose(x, w, s, p, d, extra)
-        size = conv.transposed_output_size(i, k, s, p, d, extra)
-        assert up.shape == (1, size, size, 1)
-        if conv.output_size(size, k, s, p, d) == i:
-            matrix = conv.convolution_matrix(w, (size, size), s, p, d)
-            np.testing.assert_allclose(matrix.T @ x.ravel(), up.ravel(), atol=1e-10)
+@given(transposed_cases())
+def test_a_transposed_convolution_multiplies_with_the_transpose(case):
+    x, w, arguments = case
+    x = x[:1]
+    up = conv.conv2d_transpose(x, w, **arguments)
+    del arguments["output_padding"]
+    try:
+        down = conv.conv2d(up, w, **arguments)
+    except InputError:  # output padding alone made the image large enough for a kernel
+        reject()
+    assume(down.shape == x.shape)
+    matrix = conv.convolution_matrix(w, up.shape[1:3], **arguments)
+    np.testing.assert_allclose(matrix.T @ x.ravel(), up.ravel(), atol=1e-10)
+    # The gradient of one is the forward of the other.
+    to_up, to_w = conv.conv2d_grad(up, w, x, **arguments)
+    np.testing.assert_allclose(to_up, up, atol=1e-10)
+
+
+@many
+@given(st.integers(1, 12), st.integers(1, 4), small, st.integers(0, 3), small)
+def test_sizes_go_down_and_up_again(i, k, s, p, d):
+    assume(i + 2 * p >= d * (k - 1) + 1)
+    o = conv.output_size(i, k, s, p, d)
+    forgotten = (i + 2 * p - d * (k - 1) - 1) % s  # what the floor of the formula lost
+    assert conv.transposed_output_size(o, k, s, p, d, forgotten) == i
 
 
 @many
@@ -206,24 +291,72 @@ def test_counts_of_the_first_layer_of_vgg16():
     assert conv.multiply_adds(3, 3, 64, (224, 224)) == 86_704_128
 
 
+def test_counts_of_a_depthwise_layer_equal_keras():
+    import keras
+
+    layer = keras.layers.Conv2D(32, 3, groups=16)
+    layer.build((None, None, None, 16))
+    assert conv.parameter_count(3, 16, 32, groups=16) == layer.count_params()
+    assert conv.multiply_adds(3, 16, 16, (8, 8), groups=16) == 9 * 16 * 64
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: conv.output_size(3, 5), "does not fit into 3"),
-        (lambda: conv.output_size(5, 3, s=0), "s=0 is impossible; the stride is at least 1"),
-        (lambda: conv.output_size(0, 1), "the input size is at least 1"),
+        (
+            lambda: conv.output_size(5, 3, s=0),
+            "s=0 is impossible; the stride is a whole number, at",
+        ),
+        (lambda: conv.output_size(5, 3, s=1.5), "s=1.5 is impossible; the stride is a whole"),
+        (lambda: conv.output_size(0, 1), "the input size is a whole number, at least 1"),
         (lambda: conv.output_size(5, 3, p=-1), "padding is 0 or more"),
-        (lambda: conv.output_size(5, 3, d=0), "the dilation is at least 1"),
+        (lambda: conv.output_size(5, 3, d=0), "the dilation is a whole number, at least 1"),
         (lambda: conv.transposed_output_size(2, 3, 2, output_padding=2), "between 0 and s - 1"),
         (lambda: conv.transposed_output_size(1, 1, p=3), "nothing is left"),
         (lambda: conv.conv2d(np.ones((4, 4)), np.ones((2, 2))), "expected x"),
+        (lambda: conv.receptive_field([(3, 0)]), "s=0 is impossible"),
         (
             lambda: conv.conv2d(np.ones((1, 4, 4, 2)), np.ones((2, 2, 3, 1))),
             "x has 2 channels, but w is made for 3",
         ),
         (
-            lambda: conv.conv2d(np.ones((1, 4, 4, 1)), np.ones((2, 2, 1, 1)), padding="same"),
+            lambda: conv.conv2d(np.ones((1, 4, 4, 1)), np.ones((2, 2, 1, 1)), padding="full"),
             "use VALID, SAME or numbers",
+        ),
+        (
+            lambda: conv.conv2d(np.ones((1, 4, 4, 1)), np.ones((5, 5, 1, 1))),
+            r"reaches over 5 pixels does not fit into 4",
+        ),
+        (
+            lambda: conv.conv2d(np.ones((1, 4, 4, 1)), np.ones((2, 2, 1, 1)), stride=0),
+            "s=0 is impossible",
+        ),
+        (
+            lambda: conv.conv2d(np.ones((1, 4, 4, 1)), np.ones((2, 2, 1, 1)), padding=(1, 1)),
+            r"must be a number or \(\(top, bottom\), \(left, right\)\)",
+        ),
+        (
+            lambda: conv.conv2d(np.ones((1, 4, 4, 4)), np.ones((2, 2, 2, 3)), groups=2),
+            "groups=2 must divide the 3 channels",
+        ),
+        (
+            lambda: conv.conv2d_grad(np.ones((1, 4, 4, 1)), np.ones((2, 2, 1, 1)), np.ones(9)),
+            r"upstream must have the shape of the result, \(1, 3, 3, 1\), not \(9,\)",
+        ),
+        (
+            lambda: conv.conv2d_transpose(np.ones((1, 4, 4, 2)), np.ones((2, 2, 2, 1))),
+            "x has 2 channels, but w is made for 1",
+        ),
+        (
+            lambda: conv.conv2d_transpose(np.ones((1, 1, 1, 1)), np.ones((2, 2, 1, 1)), padding=1),
+            "leaves nothing of the output",
+        ),
+        (
+            lambda: conv.conv2d_transpose(
+                np.ones((1, 4, 4, 1)), np.ones((2, 2, 1, 1)), 2, "SAME", output_padding=0
+            ),
+            "a SAME convolution with stride 2 does not map 6 pixels to 4",
         ),
     ],
 )

@@ -6,12 +6,15 @@ kernel is not flipped.
 
 Images are NHWC. Kernels are laid out as in Keras: (height, width, in, out) for a convolution,
 (height, width, out, in) for a transposed one, so that the very array of a convolution serves its
-transpose.
+transpose. Every operator is one product of matrices between two moves of data: `_gather` lays the
+windows out as rows (im2col), `_scatter` adds rows back to where they came from (col2im).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -84,16 +87,23 @@ def same_padding(i: int, k: int, s: int = 1, d: int = 1) -> tuple[int, int]:
 
 
 def conv2d(
-    x: np.ndarray, w: np.ndarray, stride: Pair = 1, padding: Padding = "VALID", dilation: Pair = 1
+    x: np.ndarray,
+    w: np.ndarray,
+    stride: Pair = 1,
+    padding: Padding = "VALID",
+    dilation: Pair = 1,
+    groups: int = 1,
 ) -> np.ndarray:
     """Convolve images with kernels (cross-correlation, as in deep learning).
 
     Args:
         x: (batch, height, width, in).
-        w: (kernel height, kernel width, in, out).
+        w: (kernel height, kernel width, in / groups, out).
         stride, dilation: One number, or one for each axis.
         padding: "VALID", "SAME" with TensorFlow's rule, a number of zeros for all sides, or
             ((top, bottom), (left, right)).
+        groups: The channels are cut into so many parts, and each part of the output reads only
+            its part of the input. With as many groups as channels: a depthwise convolution.
 
     Returns:
         (batch, out height, out width, out), of the inputs' type.
@@ -101,14 +111,10 @@ def conv2d(
     Raises:
         InputError: if shapes do not match or the kernel does not fit.
     """
-    _check_arrays(x, w)
-    if x.shape[3] != w.shape[2]:
-        raise InputError(f"x has {x.shape[3]} channels, but w is made for {w.shape[2]}")
-    stride, dilation = _pair(stride), _pair(dilation)
-    pads = _pads(padding, x.shape[1:3], w.shape[:2], stride, dilation)
-    windows = _windows(np.pad(x, ((0, 0), *pads, (0, 0))), w.shape[:2], stride, dilation)
-    # One product of two matrices: each row a window, each column a kernel.
-    return np.tensordot(windows, w, axes=([4, 5, 3], [0, 1, 2]))
+    _check_arrays(x, w, groups)
+    axes, shape = _direct_axes(x, w, stride, padding, dilation)
+    # One product of matrices: each row a window, each column a kernel.
+    return _as_maps(_gather(x, axes, groups) @ _as_matrix(w, groups), shape)
 
 
 def conv2d_grad(
@@ -118,18 +124,22 @@ def conv2d_grad(
     stride: Pair = 1,
     padding: Padding = "VALID",
     dilation: Pair = 1,
+    groups: int = 1,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the gradients of `sum(upstream * conv2d(x, w))` with respect to x and to w.
 
     The first is a transposed convolution of `upstream`; the second correlates x with it.
+
+    Raises:
+        InputError: as `conv2d`, or if `upstream` has not the shape of its result.
     """
-    _check_arrays(x, w)
-    stride, dilation = _pair(stride), _pair(dilation)
-    pads = _pads(padding, x.shape[1:3], w.shape[:2], stride, dilation)
-    windows = _windows(np.pad(x, ((0, 0), *pads, (0, 0))), w.shape[:2], stride, dilation)
-    to_x = _scatter(upstream, w, x.shape[1:3], stride, pads, dilation)
-    to_w = np.tensordot(windows, upstream, axes=([0, 1, 2], [0, 1, 2])).transpose(1, 2, 0, 3)
-    return to_x, to_w
+    _check_arrays(x, w, groups)
+    axes, shape = _direct_axes(x, w, stride, padding, dilation)
+    _check_upstream(upstream, (*shape, w.shape[-1]))
+    rows = _as_rows(upstream, groups)
+    to_x = _scatter(rows @ _as_matrix(w, groups).mT, axes, x.shape)
+    to_w = _gather(x, axes, groups).mT @ rows
+    return to_x, _as_kernels(to_w, w.shape)
 
 
 def conv2d_transpose(
@@ -138,30 +148,31 @@ def conv2d_transpose(
     stride: Pair = 1,
     padding: Padding = "VALID",
     dilation: Pair = 1,
-    output_padding: Pair = 0,
+    output_padding: Pair | None = None,
+    groups: int = 1,
 ) -> np.ndarray:
     """Apply the transpose of a convolution: each input pixel stamps a scaled kernel.
 
     Args:
         x: (batch, height, width, in).
-        w: (kernel height, kernel width, out, in).
-        stride, dilation: Those of the direct convolution.
+        w: (kernel height, kernel width, out / groups, in).
+        stride, dilation, groups: Those of the direct convolution.
         padding: As for `conv2d`, meant for the direct convolution: what it would have added is
-            cut off. "SAME" makes the output stride × input; "VALID" cuts nothing off.
-        output_padding: Rows and columns added at the end, for explicit padding and "VALID".
+            cut off.
+        output_padding: Rows and columns added at the end, below the stride. By default as in
+            Keras: "SAME" makes the output stride × input, "VALID" at least that, and numbers of
+            zeros add nothing.
 
     Returns:
         (batch, out height, out width, out).
 
     Raises:
-        InputError: if shapes do not match or nothing would be left.
+        InputError: if shapes do not match, nothing would be left, or the direct convolution
+            would not map the output's size back to the input's.
     """
-    _check_arrays(x, w)
-    if x.shape[3] != w.shape[3]:
-        raise InputError(f"x has {x.shape[3]} channels, but w is made for {w.shape[3]}")
-    stride, dilation, extra = _pair(stride), _pair(dilation), _pair(output_padding)
-    size, pads = _transposed_geometry(x.shape[1:3], w.shape[:2], stride, padding, dilation, extra)
-    return _scatter(x, w, size, stride, pads, dilation)
+    _check_arrays(x, w, groups, transposed=True)
+    axes, shape = _transposed_axes(x, w, stride, padding, dilation, output_padding, groups)
+    return _scatter(_as_rows(x, groups) @ _as_matrix(w, groups).mT, axes, shape)
 
 
 def conv2d_transpose_grad(
@@ -171,20 +182,22 @@ def conv2d_transpose_grad(
     stride: Pair = 1,
     padding: Padding = "VALID",
     dilation: Pair = 1,
-    output_padding: Pair = 0,
+    output_padding: Pair | None = None,
+    groups: int = 1,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the gradients of `sum(upstream * conv2d_transpose(x, w))` with respect to x and w.
 
     The first is the direct convolution of `upstream`: transposing twice changes nothing.
+
+    Raises:
+        InputError: as `conv2d_transpose`, or if `upstream` has not the shape of its result.
     """
-    stride, dilation, extra = _pair(stride), _pair(dilation), _pair(output_padding)
-    _, pads = _transposed_geometry(x.shape[1:3], w.shape[:2], stride, padding, dilation, extra)
-    windows = _windows(np.pad(upstream, ((0, 0), *pads, (0, 0))), w.shape[:2], stride, dilation)
-    # Output padding can make room for one more window, which no input pixel belongs to.
-    windows = windows[:, : x.shape[1], : x.shape[2]]
-    to_x = np.tensordot(windows, w, axes=([4, 5, 3], [0, 1, 2]))
-    to_w = np.tensordot(windows, x, axes=([0, 1, 2], [0, 1, 2])).transpose(1, 2, 0, 3)
-    return to_x, to_w
+    _check_arrays(x, w, groups, transposed=True)
+    axes, shape = _transposed_axes(x, w, stride, padding, dilation, output_padding, groups)
+    _check_upstream(upstream, shape)
+    windows = _gather(upstream, axes, groups)
+    to_x = _as_maps(windows @ _as_matrix(w, groups), x.shape[:3])
+    return to_x, _as_kernels(windows.mT @ _as_rows(x, groups), w.shape)
 
 
 def convolution_matrix(
@@ -193,6 +206,7 @@ def convolution_matrix(
     stride: Pair = 1,
     padding: Padding = "VALID",
     dilation: Pair = 1,
+    groups: int = 1,
 ):
     """Return the sparse matrix C of a convolution: `conv2d(x, w)` flattened is C @ x flattened.
 
@@ -200,31 +214,32 @@ def convolution_matrix(
     (Dumoulin & Visin, chapter 4).
 
     Args:
-        w: (kernel height, kernel width, in, out).
+        w: (kernel height, kernel width, in / groups, out).
         input_shape: (height, width) of x.
-        stride, padding, dilation: As for `conv2d`.
+        stride, padding, dilation, groups: As for `conv2d`.
 
     Returns:
         scipy.sparse.csr_array of shape (out height · out width · out, height · width · in), rows
         and columns in the order of NHWC arrays.
+
+    Raises:
+        InputError: as `conv2d`.
     """
     from scipy import sparse
 
-    height, width = input_shape
-    inputs, outputs = w.shape[2:]
-    # Convolving the numbers of the pixels, not their values, tells where each weight belongs.
-    numbers = np.arange(1, height * width * inputs + 1).reshape(1, height, width, inputs)
-    stride, dilation = _pair(stride), _pair(dilation)
-    pads = _pads(padding, input_shape, w.shape[:2], stride, dilation)
-    windows = _windows(np.pad(numbers, ((0, 0), *pads, (0, 0))), w.shape[:2], stride, dilation)
-    columns = windows[0].transpose(0, 1, 3, 4, 2).reshape(-1, 1, w[..., 0].size)
-    columns = np.repeat(columns, outputs, axis=1)
-    rows = np.arange(columns.shape[0] * outputs).reshape(-1, outputs, 1)
-    values = np.broadcast_to(w.reshape(-1, outputs).T, columns.shape)
-    rows = np.broadcast_to(rows, columns.shape)
+    inputs, outputs = w.shape[2] * groups, w.shape[3]
+    # Gathering the numbers of the pixels, not their values, tells where each weight belongs.
+    numbers = np.arange(1, math.prod(input_shape) * inputs + 1).reshape(1, *input_shape, inputs)
+    _check_arrays(numbers, w, groups)
+    axes, shape = _direct_axes(numbers, w, stride, padding, dilation)
+    columns = _gather(numbers, axes, groups)[..., None]  # (groups, windows, weights, 1)
+    values = _as_matrix(w, groups)[:, None]  # (groups, 1, weights, outputs of the group)
+    windows, channels = np.arange(math.prod(shape)), np.arange(outputs)
+    rows = windows[:, None, None] * outputs + channels.reshape(groups, 1, 1, -1)
+    columns, values, rows = np.broadcast_arrays(columns, values, rows)
     real = columns > 0  # padding has the number 0
-    shape = (columns.shape[0] * outputs, height * width * inputs)
-    return sparse.csr_array((values[real], (rows[real], columns[real] - 1)), shape=shape)
+    size = (len(windows) * outputs, numbers.size)
+    return sparse.csr_array((values[real], (rows[real], columns[real] - 1)), shape=size)
 
 
 def insert_zeros(x: np.ndarray, stride: Pair) -> np.ndarray:
@@ -248,6 +263,9 @@ def receptive_field(stack: Sequence[tuple[int, int]] | Sequence[tuple[int, int, 
     Returns:
         One pair a layer: receptive field in input pixels, and jump, the distance in input pixels
         between the fields of neighboring outputs.
+
+    Raises:
+        InputError: if a size, stride or dilation is below 1.
     """
     field, jump, pairs = 1, 1, []
     for k, s, *rest in stack:
@@ -259,107 +277,210 @@ def receptive_field(stack: Sequence[tuple[int, int]] | Sequence[tuple[int, int, 
     return pairs
 
 
-def parameter_count(kernel: Pair, inputs: int, outputs: int, bias: bool = True) -> int:
+def parameter_count(
+    kernel: Pair, inputs: int, outputs: int, bias: bool = True, groups: int = 1
+) -> int:
     """Return the number of weights of a convolution layer; the image's size does not matter."""
     height, width = _pair(kernel)
-    return (height * width * inputs + bias) * outputs
+    return (height * width * (inputs // groups) + bias) * outputs
 
 
-def multiply_adds(kernel: Pair, inputs: int, outputs: int, output_shape: tuple[int, int]) -> int:
-    """Return the number of multiplications that a convolution layer needs for one image."""
-    height, width = _pair(kernel)
-    return height * width * inputs * outputs * output_shape[0] * output_shape[1]
+def multiply_adds(
+    kernel: Pair, inputs: int, outputs: int, output_shape: tuple[int, int], groups: int = 1
+) -> int:
+    """Return the number of multiplications that a convolution layer needs for one image.
+
+    Args:
+        kernel: Side of the kernel, or (height, width).
+        inputs, outputs, groups: Channels, and the parts that they are cut into.
+        output_shape: (height, width) of the layer's output.
+    """
+    weights = parameter_count(kernel, inputs, outputs, bias=False, groups=groups)
+    return weights * math.prod(output_shape)
+
+
+class _Axis(NamedTuple):
+    """How windows lie along one axis of the direct convolution."""
+
+    kernel: int
+    stride: int
+    dilation: int
+    before: int  # zeros added at the start
+    after: int
+    windows: int
+
+    def cells(self, offset: int) -> slice:
+        """Return the places of kernel cell `offset` in all windows, in the padded input."""
+        start = offset * self.dilation
+        return slice(start, start + self.stride * (self.windows - 1) + 1, self.stride)
+
+
+def _gather(x: np.ndarray, axes: Sequence[_Axis], groups: int) -> np.ndarray:
+    """Copy all windows of NHWC images into rows: (groups, windows, kernel h · kernel w · in).
+
+    This is what the literature calls im2col.
+    """
+    pads = [(axis.before, axis.after) for axis in axes]
+    padded = np.pad(x, ((0, 0), *pads, (0, 0)))
+    reach = [axis.dilation * (axis.kernel - 1) + 1 for axis in axes]
+    views = sliding_window_view(padded, reach, axis=(1, 2))
+    (rows, columns) = axes
+    views = views[:, :: rows.stride, :: columns.stride, :, :: rows.dilation, :: columns.dilation]
+    # Output padding can make room for one more window, which no input pixel belongs to.
+    views = views[:, : rows.windows, : columns.windows]
+    parts = views.reshape(*views.shape[:3], groups, x.shape[3] // groups, *views.shape[4:])
+    parts = parts.transpose(3, 0, 1, 2, 5, 6, 4)
+    return parts.reshape(groups, math.prod(parts.shape[1:4]), math.prod(parts.shape[4:]))
+
+
+def _scatter(rows: np.ndarray, axes: Sequence[_Axis], shape: Sequence[int]) -> np.ndarray:
+    """Add rows of windows to where `_gather` takes them from; its adjoint, known as col2im.
+
+    Returns:
+        Images of `shape`, NHWC, without the padding.
+    """
+    batch, height, width, channels = shape
+    down, across = axes
+    groups = len(rows)
+    parts = rows.reshape(
+        groups, batch, down.windows, across.windows, down.kernel, across.kernel, channels // groups
+    )
+    parts = parts.transpose(4, 5, 1, 2, 3, 0, 6)
+    parts = parts.reshape(*parts.shape[:5], channels)
+    padded = np.zeros(
+        (batch, down.before + height + down.after, across.before + width + across.after, channels),
+        rows.dtype,
+    )
+    for row, column in np.ndindex(down.kernel, across.kernel):
+        padded[:, down.cells(row), across.cells(column)] += parts[row, column]
+    return padded[:, down.before :, across.before :][:, :height, :width]
+
+
+def _as_matrix(w: np.ndarray, groups: int) -> np.ndarray:
+    """Return kernels as columns: (groups, kernel h · kernel w · in, out of the group)."""
+    return w.reshape(-1, groups, w.shape[3] // groups).transpose(1, 0, 2)
+
+
+def _as_kernels(matrix: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """Undo `_as_matrix`."""
+    return matrix.transpose(1, 0, 2).reshape(shape)
+
+
+def _as_rows(maps: np.ndarray, groups: int) -> np.ndarray:
+    """Return the pixels of NHWC maps as rows: (groups, pixels, channels of the group)."""
+    return maps.reshape(-1, groups, maps.shape[3] // groups).transpose(1, 0, 2)
+
+
+def _as_maps(rows: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """Undo `_as_rows` for maps of `shape` (batch, height, width)."""
+    return rows.transpose(1, 0, 2).reshape(*shape, -1)
+
+
+def _direct_axes(x, w, stride, padding, dilation):
+    """Return the two axes of a convolution, and (batch, out height, out width)."""
+    axes = []
+    for i, k, s, d, pad in zip(
+        x.shape[1:3], w.shape[:2], _pair(stride), _pair(dilation), _sides(padding), strict=True
+    ):
+        before, after = _zeros(pad, i, k, s, d)
+        windows = output_size(i + before + after, k, s, 0, d)  # raises if the kernel does not fit
+        axes.append(_Axis(k, s, d, before, after, windows))
+    return axes, (len(x), axes[0].windows, axes[1].windows)
+
+
+def _transposed_axes(x, w, stride, padding, dilation, output_padding, groups):
+    """Return the axes of the direct convolution, and the shape of the transposed one's output."""
+    axes, sizes = [], []
+    extras = (None, None) if output_padding is None else _pair(output_padding)
+    for i, k, s, d, pad, extra in zip(
+        x.shape[1:3],
+        w.shape[:2],
+        _pair(stride),
+        _pair(dilation),
+        _sides(padding),
+        extras,
+        strict=True,
+    ):
+        size = _transposed_size(i, k, s, d, pad, extra)
+        before, after = _zeros(pad, size, k, s, d)
+        axes.append(_Axis(k, s, d, before, after, i))
+        sizes.append(size)
+    return axes, (len(x), *sizes, w.shape[2] * groups)
+
+
+def _transposed_size(i: int, k: int, s: int, d: int, pad, extra: int | None) -> int:
+    """Return the output size of a transposed convolution along one axis, for any padding."""
+    reach = d * (k - 1) + 1
+    if pad == "SAME":
+        size = i * s if extra is None else (i - 1) * s + reach % 2 + extra
+        if -(-size // s) != i:
+            raise InputError(
+                f"a SAME convolution with stride {s} does not map {size} pixels to {i}; "
+                "choose another output_padding, or none"
+            )
+        return size
+    if pad == "VALID":
+        size = transposed_output_size(i, k, s, 0, d, extra or 0)
+        # Kernels smaller than the stride leave gaps; Keras keeps the one after the last kernel.
+        return max(size, s * i) if extra is None else size
+    size = transposed_output_size(i, k, s, 0, d, extra or 0) - sum(pad)
+    if size < 1:
+        raise InputError(f"padding={pad} leaves nothing of the output; use less")
+    return size
+
+
+def _sides(padding: Padding) -> list:
+    """Return "VALID", "SAME" or (before, after) for each of the two axes."""
+    if isinstance(padding, str):
+        if padding.upper() not in ("VALID", "SAME"):
+            raise InputError(f"padding={padding!r} is not known; use VALID, SAME or numbers")
+        return [padding.upper()] * 2
+    if np.ndim(padding) == 0:
+        sides = [(padding, padding)] * 2
+    elif np.shape(padding) == (2, 2):
+        sides = [tuple(side) for side in padding]
+    else:
+        raise InputError(f"padding={padding!r} must be a number or ((top, bottom), (left, right))")
+    if min(min(side) for side in sides) < 0:
+        raise InputError(f"padding={padding!r} is impossible; zeros are 0 or more")
+    return sides
+
+
+def _zeros(pad, i: int, k: int, s: int, d: int) -> tuple[int, int]:
+    """Return the zeros (before, after) along one axis; `pad` as `_sides` returns it."""
+    if pad == "SAME":
+        return same_padding(i, k, s, d)
+    return (0, 0) if pad == "VALID" else pad
 
 
 def _check(**values: int) -> None:
     names = {"i": "input size", "k": "kernel size", "s": "stride", "d": "dilation"}
     for name, value in values.items():
-        if value < 1:
-            raise InputError(f"{name}={value} is impossible; the {names[name]} is at least 1")
+        if value != int(value) or value < 1:
+            raise InputError(
+                f"{name}={value} is impossible; the {names[name]} is a whole number, at least 1"
+            )
 
 
-def _check_arrays(x: np.ndarray, w: np.ndarray) -> None:
+def _check_arrays(x: np.ndarray, w: np.ndarray, groups: int, transposed: bool = False) -> None:
     if np.ndim(x) != 4 or np.ndim(w) != 4:
         raise InputError(
             f"expected x (batch, height, width, channels) and w (height, width, in, out), "
             f"got {np.shape(x)} and {np.shape(w)}"
         )
+    if groups < 1 or w.shape[3] % groups:
+        raise InputError(f"groups={groups} must divide the {w.shape[3]} channels of the last axis")
+    channels = w.shape[3] if transposed else w.shape[2] * groups
+    if x.shape[3] != channels:
+        raise InputError(f"x has {x.shape[3]} channels, but w is made for {channels}")
+
+
+def _check_upstream(upstream: np.ndarray, shape: Sequence[int]) -> None:
+    if np.shape(upstream) != tuple(shape):
+        raise InputError(
+            f"upstream must have the shape of the result, {tuple(shape)}, not {np.shape(upstream)}"
+        )
 
 
 def _pair(value: Pair) -> tuple[int, int]:
     return (value, value) if np.ndim(value) == 0 else tuple(value)
-
-
-def _pads(padding: Padding, size, kernel, stride, dilation) -> list[tuple[int, int]]:
-    """Turn any kind of padding into ((top, bottom), (left, right)), and check that it fits."""
-    if isinstance(padding, str):
-        if padding not in ("VALID", "SAME"):
-            raise InputError(f"padding={padding!r} is not known; use VALID, SAME or numbers")
-        pads = [
-            same_padding(i, k, s, d) if padding == "SAME" else (0, 0)
-            for i, k, s, d in zip(size, kernel, stride, dilation, strict=True)
-        ]
-    elif np.ndim(padding) == 0:
-        pads = [(padding, padding)] * 2
-    else:
-        pads = [tuple(side) for side in padding]
-    for i, k, s, d, (before, after) in zip(size, kernel, stride, dilation, pads, strict=True):
-        if min(before, after) < 0:
-            raise InputError(f"padding={padding!r} is impossible; zeros are 0 or more")
-        output_size(i + before + after, k, s, 0, d)  # raises if the kernel does not fit
-    return pads
-
-
-def _windows(padded: np.ndarray, kernel, stride, dilation) -> np.ndarray:
-    """Return all windows as a view (batch, rows, columns, channels, kernel h, kernel w)."""
-    reach = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
-    views = sliding_window_view(padded, reach, axis=(1, 2))
-    return views[:, :: stride[0], :: stride[1], :, :: dilation[0], :: dilation[1]]
-
-
-def _scatter(x, w, size, stride, pads, dilation) -> np.ndarray:
-    """Add each pixel of x, times the kernel, to the place of its window; then cut the padding."""
-    batch, height, width, _ = x.shape
-    full = [side + sum(pad) for side, pad in zip(size, pads, strict=True)]
-    result = np.zeros((batch, *full, w.shape[2]), np.result_type(x, w))
-    for row in range(w.shape[0]):
-        for column in range(w.shape[1]):
-            top, left = row * dilation[0], column * dilation[1]
-            result[
-                :,
-                top : top + stride[0] * height : stride[0],
-                left : left + stride[1] * width : stride[1],
-            ] += x @ w[row, column].T
-    (top, _), (left, _) = pads
-    return result[:, top : top + size[0], left : left + size[1]]
-
-
-def _transposed_geometry(size, kernel, stride, padding, dilation, extra):
-    """Return the output size of a transposed convolution and what it cuts off."""
-    if padding == "SAME":
-        output = [i * s for i, s in zip(size, stride, strict=True)]
-        pads = [
-            same_padding(o, k, s, d)
-            for o, k, s, d in zip(output, kernel, stride, dilation, strict=True)
-        ]
-        return output, pads
-    if isinstance(padding, str):
-        # Without padding the direct convolution's kernels may leave gaps or overlap; TensorFlow
-        # then makes the output at least stride × input.
-        if padding != "VALID":
-            raise InputError(f"padding={padding!r} is not known; use VALID, SAME or numbers")
-        output = [
-            max(transposed_output_size(i, k, s, 0, d, e), s * i if e == 0 else 0)
-            for i, k, s, d, e in zip(size, kernel, stride, dilation, extra, strict=True)
-        ]
-        return output, [(0, 0), (0, 0)]
-    pads = [(padding, padding)] * 2 if np.ndim(padding) == 0 else [tuple(p) for p in padding]
-    output = []
-    for i, k, s, d, e, (before, after) in zip(
-        size, kernel, stride, dilation, extra, pads, strict=True
-    ):
-        full = transposed_output_size(i, k, s, 0, d, e)
-        if full - before - after < 1:
-            raise InputError(f"padding={padding!r} leaves nothing of the output; use less")
-        output.append(full - before - after)
-    return output, pads
