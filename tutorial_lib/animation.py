@@ -122,7 +122,7 @@ def slide(i, k, s: int = 1, p=0, d: int = 1) -> Slide:
     """
     (i, x), (k, w) = _sized(i), _sized(k)
     before, after = _ends(p, i, k, s, d)
-    output = convolution.output_size(i + before + after, k, s, 0, d)
+    output = convolution.output_size(i + before + after, k, s, 0, d)  # raises if it does not fit
     pixels = np.pad(np.ones((i, i), bool), (before, after))
     reads, writes = _windows(output, k, s, d)
     numbers = None
@@ -163,7 +163,8 @@ def transposed_slide(i, k, s: int = 1, p: int = 0, d: int = 1, output_padding: i
         ]
         spread = convolution.insert_zeros(_as_image(x), s)[0, ..., 0]
         numbers = Numbers(np.pad(spread, (before, after)), w[::-1, ::-1].ravel(), _appearing(y))
-    between = f" spread out with {s - 1} zeros between neighbors" if s > 1 else ""
+    zeros = "a zero" if s == 2 else f"{s - 1} zeros"
+    between = f" spread out with {zeros} between neighbors," if s > 1 else ""
     story = (
         f"A {_kernel_words(k, d)} moves over a {i} by {i} input{between}"
         f"{_rim_words(before, after)}, one cell a step; at each of its {len(reads)} stops it fills "
@@ -223,14 +224,13 @@ class Stage:
     The artists are made once and recolored, so a step costs milliseconds.
     """
 
-    def __init__(self, ax, sliding: Slide):
+    def __init__(self, ax, sliding: Slide, cell: float = INCHES_A_CELL):
         self.sliding = sliding
         side, output = len(sliding.pixels), sliding.output
         height = max(side, output)
-        self.left = _Grid(ax, (0, (height - side) / 2), sliding.pixels, "input")
-        self.right = _Grid(
-            ax, (side + GAP, (height - output) / 2), np.ones((output, output), bool), "output"
-        )
+        whole = np.ones((output, output), bool)
+        self.left = _Grid(ax, (0, (height - side) / 2), sliding.pixels, "input", cell)
+        self.right = _Grid(ax, (side + GAP, (height - output) / 2), whole, "output", cell)
         (self.beams,) = ax.plot([], [], color=PALETTE["muted"], linewidth=0.8, zorder=0)
         for grid, label in zip((self.left, self.right), sliding.labels, strict=True):
             grid.label(ax, label)
@@ -264,9 +264,10 @@ class Stage:
 
 
 class _Grid:
-    """A square grid of cells with the upper left corner at `origin`."""
+    """A square grid of cells, `cell` inches wide, with the upper left corner at `origin`."""
 
-    def __init__(self, ax, origin, pixels: np.ndarray, role: str):
+    def __init__(self, ax, origin, pixels: np.ndarray, role: str, cell: float):
+        self.font = min(8.0, 0.34 * 72 * cell)  # points
         self.ax, self.origin, self.side, self.role = ax, np.array(origin), len(pixels), role
         square = np.array([(0, 0), (1, 0), (1, 1), (0, 1)])
         cells = [self.origin + (column, row) + square for row, column in np.ndindex(pixels.shape)]
@@ -305,7 +306,9 @@ class _Grid:
         if not self.texts:
             for row, column in np.ndindex(values.shape):
                 x, y = self.origin + (column + 0.5, row + 0.5)
-                self.texts.append(self.ax.text(x, y, "", ha="center", va="center", fontsize=8))
+                self.texts.append(
+                    self.ax.text(x, y, "", ha="center", va="center", fontsize=self.font)
+                )
         for text, value, white in zip(
             self.texts, values.ravel(), (shaded | ~plain).ravel(), strict=True
         ):
@@ -315,7 +318,8 @@ class _Grid:
     def annotate(self, cells: np.ndarray, weights: np.ndarray) -> None:
         """Write a weight small into the lower right corner of each of the cells."""
         if not self.notes:
-            style = {"ha": "right", "va": "bottom", "fontsize": 6.5, "color": PALETTE["highlight"]}
+            style = {"ha": "right", "va": "bottom", "fontsize": 0.8 * self.font}
+            style["color"] = PALETTE["highlight"]
             self.notes = [self.ax.text(0, 0, f"{weight:g}", **style) for weight in weights]
         for note, (row, column) in zip(self.notes, cells, strict=True):
             note.set_position(self.origin + (column + 0.94, row + 0.96))
@@ -328,7 +332,7 @@ def film_strip(
 
     Args:
         sliding: What slides.
-        steps: Numbers of the steps; by default four, from the first to the last.
+        steps: Numbers of the steps; by default three or four, from the first to the last.
         title, alt: As for `plotting.figure` and `plotting.show`; the default alt text says what
             moves.
     """
@@ -408,14 +412,15 @@ def draw_step(sliding: Slide, step: int) -> Figure:
 
 
 def _strip(sliding: Slide, steps: Sequence[int] | None, title: str) -> Figure:
-    if steps is None:
-        steps = np.unique(np.linspace(0, len(sliding) - 1, 4).round().astype(int))
     width, height = _extent(sliding)
+    if steps is None:
+        panels = 4 if width < 12 else 3  # more would be too small to read
+        steps = np.unique(np.linspace(0, len(sliding) - 1, panels).round().astype(int))
     panel = min(9.4 / len(steps), 3.2)
-    size = (panel * len(steps) + 0.2, panel * height / width + 0.75)
+    size = (panel * len(steps) + 0.2, panel * height / width + 0.65)
     fig, axes = plotting.figure(1, len(steps), title=title, size=size, squeeze=False)
     for ax, step in zip(axes[0], steps, strict=True):
-        Stage(ax, sliding).show(step)
+        Stage(ax, sliding, panel / width).show(step)
         ax.set_title(f"step {step + 1} of {len(sliding)}", fontsize=9)
     return fig
 
@@ -425,8 +430,7 @@ def _set_up(sliding: Slide) -> tuple[Figure, Stage]:
     width, height = _extent(sliding)
     scale = min(INCHES_A_CELL, MAX_WIDTH / width)
     fig = Figure(figsize=(width * scale, height * scale), dpi=plotting.DPI)
-    stage = Stage(fig.add_axes((0, 0, 1, 1)), sliding)
-    return fig, stage
+    return fig, Stage(fig.add_axes((0, 0, 1, 1)), sliding, scale)
 
 
 def _extent(sliding: Slide) -> tuple[float, float]:
