@@ -91,6 +91,12 @@ class Slide:
     def __len__(self) -> int:
         return len(self.reads)
 
+    @property
+    def extent(self) -> tuple[float, float]:
+        """The width and height of both grids together, in cells."""
+        side = len(self.pixels)
+        return side + GAP + self.output + 0.2, max(side, self.output) + HEADROOM + 0.1
+
     def caption(self, step: int) -> str:
         """Say what happens at a step, with the arithmetic if there are numbers."""
         if len(self.reads[step]) == 1 and len(self.writes[step]) != 1:
@@ -412,7 +418,7 @@ def draw_step(sliding: Slide, step: int) -> Figure:
 
 
 def _strip(sliding: Slide, steps: Sequence[int] | None, title: str) -> Figure:
-    width, height = _extent(sliding)
+    width, height = sliding.extent
     if steps is None:
         panels = 4 if width < 12 else 3  # more would be too small to read
         steps = np.unique(np.linspace(0, len(sliding) - 1, panels).round().astype(int))
@@ -427,16 +433,10 @@ def _strip(sliding: Slide, steps: Sequence[int] | None, title: str) -> Figure:
 
 def _set_up(sliding: Slide) -> tuple[Figure, Stage]:
     """Return a figure that holds nothing but the two grids."""
-    width, height = _extent(sliding)
+    width, height = sliding.extent
     scale = min(INCHES_A_CELL, MAX_WIDTH / width)
     fig = Figure(figsize=(width * scale, height * scale), dpi=plotting.DPI)
     return fig, Stage(fig.add_axes((0, 0, 1, 1)), sliding, scale)
-
-
-def _extent(sliding: Slide) -> tuple[float, float]:
-    """Return the width and height of both grids in cells."""
-    side = len(sliding.pixels)
-    return side + GAP + sliding.output + 0.2, max(side, sliding.output) + HEADROOM + 0.1
 
 
 def _frames(sliding: Slide) -> list[np.ndarray]:

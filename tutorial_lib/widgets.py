@@ -77,7 +77,8 @@ class Explorer:
             for name, value in start.items()
         }
         self.line = ipywidgets.HTML()
-        self.picture = ipywidgets.Image(format="png")
+        # Not stretched to the width of the page, as pictures in boxes otherwise are.
+        self.picture = ipywidgets.Image(format="png", layout={"align_self": "flex-start"})
         self.play = ipywidgets.Play(interval=animation.STEP_MS)
         self.step = ipywidgets.IntSlider(description="step", readout=False)
         ipywidgets.jslink((self.play, "value"), (self.step, "value"))
@@ -109,7 +110,8 @@ class Explorer:
         if self.sliding is not None:
             step = min(self.step.value, len(self.sliding) - 1)
             fig = animation.draw_step(self.sliding, step)
-            self.picture.value = plotting.to_png(fig, dpi=plotting.DISPLAY_DPI)
+            self.picture.width = round(fig.get_figwidth() * plotting.DISPLAY_DPI)
+            self.picture.value = plotting.to_png(fig)
 
 
 def _display(explorer: Explorer, what: str) -> None:
