@@ -6,6 +6,9 @@ expected one, the actual one and their difference side by side under `build/figu
 stderr does not count. And a slow machine gets a minute, not five seconds, to deliver an output
 that is already computed.
 
+Cells with a tag such as `numbers-within-5%` print measured numbers: those may differ from the
+stored ones by that much, the text around them may not.
+
 Cells with the tag `figure-trained` show a trained net, whose pictures differ from one processor to
 the next: they are compared after averaging over blocks, and may differ by a share of the contrast
 that they have. An empty figure differs by all of it, an unrelated one by more.
@@ -27,6 +30,9 @@ from PIL import Image
 IMAGE_TYPES = ("image/png", "image/jpeg")
 EMBEDDED = re.compile(r"data:image/\w+;base64,([A-Za-z0-9+/=]+)")
 TOLERANCE = 2.0  # root mean square over all pixels and channels, in gray levels of 0 to 255
+NUMBERS_TAG = re.compile(r"numbers-within-(\d+)%")
+# A number on its own: not the 2 of "conv2d", nor part of a longer one.
+NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?(?![\w])")
 TRAINED_TAG = "figure-trained"
 TRAINED_BLOCK = 12  # pixels; about the size of a letter
 TRAINED_TOLERANCE = 0.8  # share of the expected picture's own contrast
@@ -48,9 +54,12 @@ class CheckedCell(IPyNbCell):
 
     def compare_outputs(self, test, ref, skip_compare=None) -> bool:
         test, ref = without_stderr(test), without_stderr(ref)
+        tags = self.cell.metadata.get("tags", [])
+        if tolerance := numbers_tolerance(tags):
+            test = with_close_numbers(test, ref, tolerance)
         if not super().compare_outputs(without_embedded(test), without_embedded(ref), skip_compare):
             return False
-        trained = TRAINED_TAG in self.cell.metadata.get("tags", [])
+        trained = TRAINED_TAG in tags
         problems = compare_pictures(pictures(ref), pictures(test), trained, self.picture_path)
         self.comparison_traceback.extend(problems)
         return not problems
@@ -64,6 +73,41 @@ class CheckedCell(IPyNbCell):
 def without_stderr(outputs: list) -> list:
     """Leave out what was written to stderr: warnings differ between machines."""
     return [output for output in outputs if output.get("name") != "stderr"]
+
+
+def numbers_tolerance(tags: list[str]) -> float:
+    """Return the share by which numbers in a cell's text may differ; 0 unless a tag allows it."""
+    percents = [int(match[1]) for tag in tags if (match := NUMBERS_TAG.fullmatch(tag))]
+    return max(percents, default=0) / 100
+
+
+def with_close_numbers(test: list, ref: list, tolerance: float) -> list:
+    """Return the outputs `test` with each number that is close to its counterpart replaced by it.
+
+    What is then left to differ is too far off, or is not a number.
+    """
+    close = []
+    for new, old in zip(test, ref, strict=False):
+        if "text" in new and "text" in old:
+            new = NotebookNode(new | {"text": adopt_numbers(new["text"], old["text"], tolerance)})
+        close.append(new)
+    return close + test[len(close) :]
+
+
+def adopt_numbers(new: str, old: str, tolerance: float) -> str:
+    """Replace numbers in `new` by those of `old` that stand in their place and are close."""
+    expected = iter(NUMBER.findall(old))
+
+    def adopt(match: re.Match) -> str:
+        stored = next(expected, match[0])
+        difference = abs(as_float(match[0]) - as_float(stored))
+        return stored if difference <= tolerance * abs(as_float(stored)) else match[0]
+
+    return NUMBER.sub(adopt, new)
+
+
+def as_float(number: str) -> float:
+    return float(number.replace(",", ""))
 
 
 def without_embedded(outputs: list) -> list:
