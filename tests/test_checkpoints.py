@@ -126,4 +126,4 @@ def test_errors_are_those_of_each_picture():
     np.testing.assert_allclose(found, 0.25, rtol=1e-5)
     found = autoencoding.errors(lambda x: x, images, np.zeros_like(images))
     np.testing.assert_allclose(found, np.mean(images**2, axis=(1, 2, 3)), rtol=1e-5)
-    assert len(autoencoding.reconstruct(lambda x: x, images, batch=3)) == 8
+    assert len(autoencoding.run(lambda x: x, images, batch=3)) == 8

@@ -65,16 +65,16 @@ def errors(net, images: np.ndarray, targets: np.ndarray | None = None) -> np.nda
         images: (n, 28, 28, 1).
         targets: What should come out; by default what goes in.
     """
-    return squared_error(reconstruct(net, images), images if targets is None else targets)
+    return squared_errors(run(net, images), images if targets is None else targets)
 
 
-def squared_error(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def squared_errors(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Return the mean squared difference of each pair of pictures, float (n,)."""
     return np.mean((a - b) ** 2, axis=(1, 2, 3))
 
 
-def reconstruct(net, images: np.ndarray, batch: int = 500) -> np.ndarray:
-    """Return what a model, or any function, makes of pictures, a batch at a time."""
-    run = getattr(net, "predict_on_batch", net)
-    parts = [images[start : start + batch] for start in range(0, len(images), batch)]
-    return np.concatenate([run(part) for part in parts])
+def run(net, inputs: np.ndarray, batch: int = 500) -> np.ndarray:
+    """Return what a model, or any function, makes of its inputs, a batch at a time."""
+    starts = range(0, len(inputs), batch)
+    parts = [keras.ops.convert_to_numpy(net(inputs[i : i + batch])) for i in starts]
+    return np.concatenate(parts)

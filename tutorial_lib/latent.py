@@ -23,10 +23,12 @@ class Pca:
     Attributes:
         mean: float64 (pixels,).
         axes: float64 (k, pixels), of length 1 and at right angles, the most telling first.
+        shape: Of a picture.
     """
 
     mean: np.ndarray
     axes: np.ndarray
+    shape: tuple[int, ...]
 
     @classmethod
     def fit(cls, images: np.ndarray, k: int) -> Pca:
@@ -37,15 +39,15 @@ class Pca:
         mean = flat.mean(axis=0)
         # eigh sorts by falling variance from the end.
         axes = np.linalg.eigh((flat - mean).T @ (flat - mean))[1][:, ::-1].T
-        return cls(mean, axes[:k])
+        return cls(mean, axes[:k], images.shape[1:])
 
     def encode(self, images: np.ndarray) -> np.ndarray:
         """Map pictures (n, …) to codes (n, k)."""
         return (images.reshape(len(images), -1) - self.mean) @ self.axes.T
 
     def decode(self, codes: np.ndarray) -> np.ndarray:
-        """Map codes (n, k) to pictures (n, 28, 28, 1)."""
-        return (codes @ self.axes + self.mean).reshape(-1, 28, 28, 1)
+        """Map codes (n, k) to pictures of the shape that PCA was fitted to."""
+        return (codes @ self.axes + self.mean).reshape(-1, *self.shape)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Return the pictures' reconstructions."""
