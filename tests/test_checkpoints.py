@@ -1,5 +1,6 @@
 """Trained nets on disk: loaded while nothing has changed, made again when anything has."""
 
+import json
 import shutil
 from types import SimpleNamespace
 
@@ -7,10 +8,12 @@ import keras
 import numpy as np
 import pytest
 
-from tutorial_lib import autoencoding, checkpoints
+from tutorial_lib import autoencoding, checkpoints, execution
+from tutorial_lib.data.cache import damaged_files
 from tutorial_lib.models import autoencoder
 
 DATA = tuple(np.random.default_rng(seed).random((8, 28, 28, 1), "float32") for seed in (0, 1))
+REAL_SHIPPED = checkpoints.SHIPPED
 SETTINGS = SimpleNamespace(epochs=2, batch_size=4, learning_rate=1e-3, seed=0)
 
 
@@ -106,9 +109,31 @@ def test_an_interrupted_training_leaves_nothing(home):
 def test_a_shipped_net_saves_the_training(fits, home):
     trained(fits)
     (folder,) = folders(home)
-    shutil.move(folder, checkpoints.SHIPPED / folder.name)
+    (checkpoints.SHIPPED / "tiny-of-yesterday").mkdir(parents=True)
+    assert checkpoints.ship("tiny*", home / "data") == [checkpoints.SHIPPED / folder.name]
+    assert list(checkpoints.SHIPPED.iterdir()) == [checkpoints.SHIPPED / folder.name]
+    shutil.rmtree(folder)
     trained(fits)
     assert fits == [1] and folders(home) == []
+
+
+def test_the_shipped_nets_are_those_that_notebook_03_asks_for():
+    (path,) = execution.find_notebooks(["03"])
+    cells = {cell["id"]: cell for cell in json.loads(path.read_text("utf-8"))["cells"]}
+    asked = set()
+
+    def note(name, build, fit, data, settings, retrain=False, **options):
+        key = checkpoints.made_of(build, fit, data, settings, options)
+        asked.add(f"{name}-{key[:12]}")
+        return build(**options), {}
+
+    space = {}
+    for name in ("03-02", "03-05", "03-61", "03-71"):  # parameters, settings, ten digits, denoiser
+        exec("".join(cells[name]["source"]), space)
+        space["load_or_train"], space["ones"] = note, [0]
+    assert len(asked) == 5
+    present = {folder.name for folder in REAL_SHIPPED.iterdir() if not damaged_files(folder)}
+    assert present == asked, "run `tutorial pretrain 03`"
 
 
 def test_the_learning_rate_reaches_zero_at_the_last_step_whatever_the_epochs():

@@ -46,6 +46,7 @@ class ErrorRecord(keras.callbacks.Callback):
     """
 
     def __init__(self, train, test, every: int = 1, limit: int = 500) -> None:
+        """Measure after each `every`-th epoch; of the training digits, about `limit`."""
         super().__init__()
         self.train, self.test, self.every = train[:: max(1, len(train) // limit)], test, every
         self.history = {"epoch": [], "train": [], "test": []}
@@ -65,12 +66,8 @@ def errors(net, images: np.ndarray, targets: np.ndarray | None = None) -> np.nda
         images: (n, 28, 28, 1).
         targets: What should come out; by default what goes in.
     """
-    return squared_errors(run(net, images), images if targets is None else targets)
-
-
-def squared_errors(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return the mean squared difference of each pair of pictures, float (n,)."""
-    return np.mean((a - b) ** 2, axis=(1, 2, 3))
+    difference = run(net, images) - (images if targets is None else targets)
+    return np.mean(difference**2, axis=(1, 2, 3))
 
 
 def run(net, inputs: np.ndarray, batch: int = 500) -> np.ndarray:

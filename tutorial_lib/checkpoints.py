@@ -77,6 +77,14 @@ def made_of(build: Callable, fit: Callable, data, settings: SimpleNamespace, opt
     return digest.hexdigest()
 
 
+def ship(pattern: str, home: Path) -> list[Path]:
+    """Replace the nets in git whose folder names fit a pattern by those in the cache of `home`."""
+    for old in SHIPPED.glob(pattern):
+        shutil.rmtree(old)
+    made = sorted((home / "cache" / "nets").glob(pattern))
+    return [Path(shutil.copytree(folder, SHIPPED / folder.name)) for folder in made]
+
+
 def source(function: Callable) -> str:
     """Return the source of a function's module, or of the function if a notebook defines it."""
     module = inspect.getmodule(function)

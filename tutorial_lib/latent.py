@@ -37,8 +37,9 @@ class Pca:
         if not 1 <= k <= flat.shape[1]:
             raise InputError(f"k={k} components are impossible; use 1 to {flat.shape[1]}")
         mean = flat.mean(axis=0)
-        # eigh sorts by falling variance from the end.
-        axes = np.linalg.eigh((flat - mean).T @ (flat - mean))[1][:, ::-1].T
+        flat -= mean
+        # eigh sorts by rising variance.
+        axes = np.linalg.eigh(flat.T @ flat)[1][:, ::-1].T
         return cls(mean, axes[:k], images.shape[1:])
 
     def encode(self, images: np.ndarray) -> np.ndarray:

@@ -182,6 +182,42 @@ def _walk_frames(walk, pictures, points, labels) -> list[np.ndarray]:
     return frames
 
 
+def show_digits(rows: Sequence[Sequence[np.ndarray]], captions=None, *, title: str, alt: str):
+    """Show rows of digits, all of one length, on one scale from 0 to 1.
+
+    Args:
+        rows: Each a sequence of arrays (28, 28) or (28, 28, 1).
+        captions: A short text for each digit of all rows.
+        title, alt: As for `plotting.figure` and `plotting.show`.
+    """
+    plotting.show_images(
+        [image for row in rows for image in row],
+        captions,
+        title=title,
+        alt=alt,
+        columns=len(rows[0]),
+        cell=min(1.25, 8.4 / len(rows[0])),
+        vmin=0,
+        vmax=1,
+    )
+
+
+def show_signs(points: np.ndarray, labels: np.ndarray, *, title: str, alt: str) -> None:
+    """Show digits as points of a plane, each drawn as its own sign.
+
+    Args:
+        points: (n, 2).
+        labels: (n,) from 0 to 9.
+        title, alt: As for `plotting.figure` and `plotting.show`.
+    """
+    fig, ax = plotting.figure(title=title, size=(6.4, 5.6))
+    for digit in np.unique(labels):
+        color = plotting.CYCLE[digit % len(plotting.CYCLE)]
+        ax.scatter(*points[labels == digit].T, marker=f"${digit}$", s=34, color=color, linewidths=0)
+    ax.set(aspect="equal", xlabel="first number of the code", ylabel="second number")
+    plotting.show(fig, alt=alt)
+
+
 def show_neighbors(
     queries: np.ndarray, groups: dict[str, np.ndarray], *, title: str, alt: str
 ) -> None:
