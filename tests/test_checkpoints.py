@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from tutorial_lib import autoencoding, checkpoints, execution
+from tutorial_lib import autoencoding, checkpoints, execution, profiles
 from tutorial_lib.data.cache import damaged_files
 from tutorial_lib.models import autoencoder
 
@@ -127,7 +127,7 @@ def test_the_shipped_nets_are_those_that_notebook_03_asks_for():
         asked.add(f"{name}-{key[:12]}")
         return build(**options), {}
 
-    space = {}
+    space = {"profiles": profiles}
     for name in ("03-02", "03-05", "03-61", "03-71"):  # parameters, settings, ten digits, denoiser
         exec("".join(cells[name]["source"]), space)
         space["load_or_train"], space["ones"] = note, [0]

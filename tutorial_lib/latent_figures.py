@@ -23,7 +23,7 @@ from tutorial_lib.plotting import PALETTE
 
 # What is drawn of the map: x from, x to, y from, y to. Fixed, so that pictures of two runs can be
 # laid on top of each other.
-WINDOW = (-0.8, 2.0, -1.0, 1.4)
+WINDOW = (-0.6, 1.8, -0.8, 1.0)
 MARKS = "os^Dvp*Xhd"
 X_LABEL, Y_LABEL = "from the ones to the sixes", "toward the fives"
 WALK_MS = 160
@@ -76,7 +76,7 @@ def show_map(
     title: str,
     alt: str,
     under: Sheet | None = None,
-    size: tuple[float, float] = (7.4, 6.6),
+    size: tuple[float, float] = (7.4, 6.2),
 ) -> None:
     """Show digits as points of the map, over what the decoder draws there.
 
@@ -92,7 +92,7 @@ def show_map(
         draw_sheet(ax, under)
     draw_points(ax, points, labels, small=under is not None)
     _frame(ax)
-    fig.legend(title="digit", loc="outside right upper")
+    ax.legend(ncols=3, loc="lower right", bbox_to_anchor=(1, 1), handletextpad=0, borderaxespad=0)
     plotting.show(fig, alt=alt, dpi=plotting.PHOTO_DPI if under is not None else plotting.DPI)
 
 
@@ -115,7 +115,7 @@ def draw_sheet(ax, drawn: Sheet) -> None:
     """Draw the decoded digits in their places, dark ink on white; on tinted paper where unknown."""
     paper = np.where(drawn.known[..., None], 1.0, np.array(to_rgb(PALETTE["void"])))
     ink = np.array(to_rgb(PALETTE["ink"]))
-    depth = drawn.images[..., None] * 0.75
+    depth = 0.75 * np.clip(drawn.images, 0, 1)[..., None]
     cells = (1 - depth) * paper[:, :, None, None] + depth * ink
     # Rows of the grid rise, rows of a picture fall.
     picture = cells[::-1].transpose(0, 2, 1, 3, 4)
@@ -231,7 +231,7 @@ def show_neighbors(
     widths = [1.0]
     for group in groups.values():
         widths += [0.35] + [1.0] * group.shape[1]  # a gap before each group
-    height = len(queries) + 0.75
+    height = 0.8 * len(queries) + 0.75
     fig, axes = plotting.figure(
         len(queries), len(widths), title=title, size=(9.2, height), width_ratios=widths
     )
@@ -320,7 +320,7 @@ def _bare_map(points, labels) -> bytes:
 
 def _picker_fallback(points, labels, drawn: Sheet, title: str) -> bytes:
     """Return a picture of five points on the map and what is decoded there."""
-    spots = [(0.0, 0.0), (0.5, 0.0), (1.0, 0.0), (0.5, 0.4), (0.0, -0.4)]
+    spots = [(0.0, 0.0), (0.5, 0.0), (1.0, 0.0), (0.6, 0.3), (0.6, 0.8)]
     fig, axes = plotting.figure(1, 6, title=title, size=(9.2, 2.6), width_ratios=[2] + [1] * 5)
     draw_points(axes[0], points, labels, small=True)
     left, right, low, high = WINDOW

@@ -88,7 +88,7 @@ def build_skip_autoencoder(latent_dim: int = 2) -> keras.Model:
     """
     down, up = build_encoder(latent_dim), build_decoder(latent_dim)
     encoder = keras.Model(
-        down.inputs, [down.outputs[0], down.get_layer("conv1").output], name="encoder"
+        down.inputs[0], [down.outputs[0], down.get_layer("conv1").output], name="encoder"
     )
     code = keras.Input((1, 1, latent_dim), name="code")
     fine = keras.Input((14, 14, 32), name="fine")
