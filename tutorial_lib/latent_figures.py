@@ -27,6 +27,7 @@ WINDOW = (-0.6, 1.8, -0.8, 1.0)
 MARKS = "os^Dvp*Xhd"
 X_LABEL, Y_LABEL = "from the ones to the sixes", "toward the fives"
 WALK_MS = 160
+WALK_COLORS, GRAYS = 160, 16  # few grays leave enough colors for the points
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,9 @@ def show_walk(
         ax.set_title(f"{shares[step]} %", fontsize=9)
     strip = plotting.to_png(fig, dpi=plotting.PHOTO_DPI)
     frames = _walk_frames(walk, pictures, points, labels)
-    animation.play_frames(frames, captions, strip, title=title, alt=alt, step_ms=WALK_MS)
+    animation.play_frames(
+        frames, captions, strip, title=title, alt=alt, step_ms=WALK_MS, colors=WALK_COLORS
+    )
 
 
 def _walk_frames(walk, pictures, points, labels) -> list[np.ndarray]:
@@ -176,7 +179,7 @@ def _walk_frames(walk, pictures, points, labels) -> list[np.ndarray]:
     frames = []
     for point, image in zip(walk, pictures, strict=True):
         here.set_data(*point[:, None])
-        picture.set_data(image)
+        picture.set_data(np.rint(image * (GRAYS - 1)) / (GRAYS - 1))
         canvas.draw()
         frames.append(np.array(canvas.buffer_rgba())[..., :3])
     return frames
@@ -303,7 +306,7 @@ def _reel(drawn: Sheet) -> bytes:
     gray = np.rint(255 * np.clip(drawn.images[::-1], 0, 1)).astype(np.uint8)
     gray = gray.transpose(0, 2, 1, 3).reshape(len(drawn.ys) * 28, len(drawn.xs) * 28)
     buffer = io.BytesIO()
-    Image.fromarray(gray // 16 * 17).save(buffer, "PNG", optimize=True)
+    Image.fromarray(gray // GRAYS * 17).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 
