@@ -17,7 +17,7 @@ from tutorial_lib.data.cache import cached_folder, damaged_files
 
 # Nets whose training takes longer than a reader should wait, in git; `tutorial pretrain 03`.
 SHIPPED = Path(__file__).resolve().parents[1] / "data" / "checkpoints" / "nets"
-WEIGHTS, RECORD = "net.weights.h5", "record.json"
+WEIGHTS, RECORD = "weights.npz", "record.json"
 
 
 def load_or_train(
@@ -55,7 +55,8 @@ def load_or_train(
     if retrain or not whole:
         shutil.rmtree(cached, ignore_errors=True)
         whole = [cached_folder(cached, lambda place: _save(net, fit(net, *data, settings), place))]
-    net.load_weights(whole[0] / WEIGHTS)
+    with np.load(whole[0] / WEIGHTS, allow_pickle=False) as weights:
+        net.set_weights(list(weights.values()))
     return net, json.loads((whole[0] / RECORD).read_text(encoding="utf-8"))
 
 
@@ -93,6 +94,9 @@ def source(function: Callable) -> str:
 
 
 def _save(net, record, folder: Path) -> None:
-    """Write the weights, and the record on one line: Git must not change its line ends."""
-    net.save_weights(folder / WEIGHTS)
+    """Write the weights without the optimizer, and the record on one line, which Git leaves alone.
+
+    Keras's own format would hold the optimizer's moments too, twice the size of the weights.
+    """
+    np.savez_compressed(folder / WEIGHTS, *net.get_weights())
     (folder / RECORD).write_text(json.dumps(record), encoding="utf-8")

@@ -123,7 +123,7 @@ def draw_sheet(ax, drawn: Sheet) -> None:
     picture = picture.reshape(len(drawn.ys) * 28, len(drawn.xs) * 28, 3)
     half = drawn.cell / 2
     edges = (drawn.xs[0] - half, drawn.xs[-1] + half, drawn.ys[0] - half, drawn.ys[-1] + half)
-    ax.imshow(picture, extent=edges, interpolation="antialiased", zorder=0)
+    ax.imshow(np.clip(picture, 0, 1), extent=edges, interpolation="antialiased", zorder=0)
 
 
 def _frame(ax) -> None:
