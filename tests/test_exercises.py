@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import signal
 
-from tutorial_lib import exercises
+from tutorial_lib import exercises, latent
 from tutorial_lib.errors import InputError
 from tutorial_lib.models import unet
 
@@ -31,6 +31,21 @@ def padded_once(x, w, s, p):
     return my_conv2d(np.pad(x, ((p, 0), (p, 0))), w, s, 0)
 
 
+# Something that three straight directions describe better than two, and a decoder that bends.
+DIGITS = tuple(np.random.default_rng(seed).random((20, 4, 7, 1)) for seed in (0, 1))
+ERROR = (
+    np.mean((latent.Pca.fit(DIGITS[0], 2)(DIGITS[1]) - DIGITS[1]) ** 2)
+    + np.mean((latent.Pca.fit(DIGITS[0], 3)(DIGITS[1]) - DIGITS[1]) ** 2)
+) / 2
+MIDDLES = {1: np.array([0.1, 0.5]), 6: np.array([0.9, -0.2])}
+RAMP = np.linspace(0, 3, 784).reshape(28, 28)
+
+
+def bend(codes):
+    codes = np.reshape(codes, (-1, 2))
+    return np.tanh(codes[:, :1, None] * RAMP) + codes[:, 1:, None] ** 2
+
+
 RIGHT = {
     "1.1": 16,
     "1.2": 54,
@@ -45,6 +60,10 @@ RIGHT = {
     "2.5": (4096, 4),
     "2.6": stamp2d,
     "3.1": 6336,
+    "3.2": (8, 56),
+    "3.3": (3, *DIGITS, ERROR),
+    "3.4": (bend((MIDDLES[1] + MIDDLES[6]) / 2)[0], bend, MIDDLES),
+    "3.5": latent.auc,
     "4.1": next(s for s in unet.valid_input_sizes(4, 500, 900) if s - 184 >= 500),
     "4.2": 128,
     "4.3": 68,
@@ -95,8 +114,26 @@ WRONG = [
     ("2.6", lambda x, w, s: stamp2d(x, w, s + 1), "rows and columns; yours"),
     ("2.6", lambda x, w, s: stamp2d(x, w, s).T, "Stamp a single input"),
     ("3.1", 6272, "biases"),
-    ("3.2", (0.9, np.array([1, 1, 5, 6])), "Count each digit"),
-    ("3.2", (2, np.array([1, 1, 5, 6])), "divide it by"),
+    ("3.1", 3200, "reads both numbers"),
+    ("3.1", 6274, "each output channel"),
+    ("3.2", (2, 56), "moves by one"),
+    ("3.2", (7, 56), "one place more"),
+    ("3.2", (14, 56), "one layer is missing"),
+    ("3.2", (8, 28), "a map of them"),
+    ("3.2", (8, 64), "two layers double"),
+    ("3.3", (2, *DIGITS, ERROR), "still worse"),
+    ("3.3", (4, *DIGITS, ERROR), "3 do too"),
+    ("3.3", (-1, *DIGITS, ERROR), "between 1 and 20"),
+    ("3.3", (-700, *DIGITS, ERROR), "between 1 and 20"),
+    ("3.3", (3.0, *DIGITS, ERROR), "whole number"),
+    ("3.4", (bend(MIDDLES[6] / 2), bend, MIDDLES), "returns a batch"),
+    ("3.4", ((bend(MIDDLES[1]) + bend(MIDDLES[6]))[0] / 2, bend, MIDDLES), "two pictures"),
+    ("3.4", (bend((MIDDLES[6] - MIDDLES[1]) / 2)[0], bend, MIDDLES), "Add the start"),
+    ("3.4", (bend(MIDDLES[6])[0], bend, MIDDLES), "Half way"),
+    ("3.5", lambda usual, odd: latent.auc(odd, usual), "usual one is higher"),
+    ("3.5", lambda usual, odd: np.mean(np.less.outer(usual, odd)), "one half"),
+    ("3.5", lambda usual, odd: latent.auc(usual, odd) * usual.size * odd.size, "divide"),
+    ("3.5", lambda usual, odd: np.mean(odd) - np.mean(usual), "every odd one with every"),
     ("4.1", 516, "output|halve"),
     ("4.1", 5, "does not halve"),
     ("4.2", 127, "256"),
@@ -130,8 +167,9 @@ def test_blanks_are_open_and_nonsense_does_not_crash(name):
     assert exercises.grade(name, "nonsense").state == "wrong"
 
 
-def test_frequency_right():
-    assert exercises.grade("3.2", (0.5, np.array([1, 1, 5, 6]))).state == "right"
+@pytest.mark.parametrize("name", ["3.3", "3.4"])
+def test_blanks_beside_their_tools_are_open(name):
+    assert exercises.grade(name, (..., *RIGHT[name][1:])).state == "open"
 
 
 def test_code_that_raises_is_quoted():

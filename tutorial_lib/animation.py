@@ -362,38 +362,61 @@ def play(sliding: Slide, *, title: str, alt: str | None = None) -> None:
         title: One sentence above it.
         alt: For a reader who cannot see it; the default says what moves.
     """
+    alt = alt or f"Animation: {sliding.story}"
+    captions = [sliding.caption(step) for step in range(len(sliding))]
+    play_frames(_frames(sliding), captions, film_strip_png(sliding, title), title=title, alt=alt)
+
+
+def play_frames(
+    frames: Sequence[np.ndarray],
+    captions: Sequence[str],
+    strip: bytes,
+    *,
+    title: str,
+    alt: str,
+    step_ms: int = STEP_MS,
+    colors: int = COLORS,
+) -> None:
+    """Show any pictures as an animation with buttons.
+
+    Args:
+        frames: uint8 (height, width, 3), all of one size.
+        captions: A line for each frame.
+        strip: A PNG that stands for the animation where nothing can move.
+        title, alt: One sentence above it, and one for a reader who cannot see it.
+        step_ms: How long a frame is shown.
+        colors: How many colors all frames share.
+    """
     from IPython.display import display
 
-    alt = alt or f"Animation: {sliding.story}"
-    strip = film_strip_png(sliding, title)
     bundle = {
-        "text/html": player_html(sliding, strip, title, alt),
+        "text/html": player_html(frames, captions, strip, title, alt, step_ms, colors),
         "image/png": base64.b64encode(strip).decode(),
         "text/plain": f"<animation: {title}>",
     }
     display(bundle, raw=True, metadata={"image/png": {"alt": alt}})
 
 
-def player_html(sliding: Slide, strip: bytes, title: str, alt: str) -> str:
-    """Return the player as one piece of HTML that needs nothing else.
-
-    Args:
-        sliding: What slides.
-        strip: The film strip as PNG.
-        title, alt: Plain text.
-    """
-    frames = _frames(sliding)
+def player_html(
+    frames: Sequence[np.ndarray],
+    captions: Sequence[str],
+    strip: bytes,
+    title: str,
+    alt: str,
+    step_ms: int = STEP_MS,
+    colors: int = COLORS,
+) -> str:
+    """Return the player of `play_frames` as one piece of HTML that needs nothing else."""
     template = Template(resources.files("tutorial_lib").joinpath("player.html").read_text("utf-8"))
-    captions = [sliding.caption(step) for step in range(len(sliding))]
     return template.substitute(
         title=html.escape(title),
         alt=html.escape(alt),
         strip=base64.b64encode(strip).decode(),
         # Frames side by side compress well: what does not move repeats within each row.
-        reel=base64.b64encode(_few_colors(Image.fromarray(np.hstack(frames)))).decode(),
+        reel=base64.b64encode(_few_colors(Image.fromarray(np.hstack(frames)), colors)).decode(),
         width=round(frames[0].shape[1] * plotting.DISPLAY_DPI / plotting.DPI),
-        captions=json.dumps(captions, ensure_ascii=False).replace("<", "\\u003c"),
-        step_ms=STEP_MS,
+        captions=json.dumps(list(captions), ensure_ascii=False).replace("<", "\\u003c"),
+        step_ms=step_ms,
         last_ms=LAST_MS,
     )
 
@@ -451,17 +474,17 @@ def _frames(sliding: Slide) -> list[np.ndarray]:
     return frames
 
 
-def _few_colors(image: Image.Image) -> bytes:
+def _few_colors(image: Image.Image, colors: int = COLORS) -> bytes:
     """Return a drawing as PNG with a small palette, a third as large."""
     buffer = io.BytesIO()
-    _quantized(image).save(buffer, "PNG", optimize=True)
+    _quantized(image, colors).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 
-def _quantized(image: Image.Image) -> Image.Image:
+def _quantized(image: Image.Image, colors: int = COLORS) -> Image.Image:
     # Maximum coverage keeps the small yellow weights, which other methods drown in the blue.
     return image.convert("RGB").quantize(
-        COLORS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE
+        colors, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE
     )
 
 
