@@ -22,13 +22,18 @@ data_dir: str = ""  # where the data is
 """
 
 
-def write_notebook(folder, name, *sources, parameters=PARAMETERS):
-    """Write a notebook with a parameters cell and the given code cells."""
+def write_notebook(folder, name, *sources, parameters=PARAMETERS, ids=False):
+    """Write a notebook with a parameters cell and the given code cells.
+
+    With `ids`, its cells have the same ids each time.
+    """
     cells = [
         nbformat.v4.new_markdown_cell("# A title"),
         nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}),
         *map(nbformat.v4.new_code_cell, sources),
     ]
+    for number, cell in enumerate(cells if ids else []):
+        cell["id"] = f"cell-{number}"
     metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     path = folder / f"{name}.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=metadata), path)
@@ -77,7 +82,7 @@ def test_the_report_tells_what_happened(tmp_path):
     (notebook,) = record["notebooks"]
     assert notebook["status"] == "failed"
     assert [cell["status"] for cell in notebook["cells"]] == ["completed", "failed"]
-    assert set(record["packages"]) == set(report.REPORTED_PACKAGES)
+    assert set(record["packages"]) == set(report.PACKAGES)
     assert "&lt;odd&gt;" in page and "<odd>" not in page
 
 
