@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tutorial_lib.outcomes import BROKEN, failed_checks, metrics_of
+from tutorial_lib.outcomes import failed_checks, metrics_of
 
 # What counts as a change: by that factor, and by that much.
 NOTEBOOK_SLOWER = (1.3, 5.0)  # seconds
@@ -24,10 +24,10 @@ def changes(entry: dict, before: dict) -> list[dict]:
     def add(kind: str, text: str, cell: int = 0, **more) -> None:
         found.append({"kind": kind, "text": text, "cell": cell, **more})
 
-    if before["status"] == "passed" and entry["status"] in BROKEN:
-        add("broke", f"passed last time, now {entry['status']}")
-    if before["status"] in BROKEN and entry["status"] == "passed":
-        add("mended", f"{before['status']} last time, now passed")
+    if (before["status"], entry["status"]) == ("passed", "failed"):
+        add("broke", "passed last time, now failed")
+    if (before["status"], entry["status"]) == ("failed", "passed"):
+        add("mended", "failed last time, now passed")
     old = {cell["id"]: cell for cell in before["cells"]}
     shared = [(cell, old[cell["id"]]) for cell in entry["cells"] if cell["id"] in old]
     both = [pair for pair in shared if {cell["status"] for cell in pair} == {"completed"}]

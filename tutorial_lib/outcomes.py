@@ -18,7 +18,6 @@ VERDICT = re.compile(r"([✓✗○]) Exercise (\S+):")
 TRUTH = re.compile(r"\b(?:True|False)\b")
 DEVICE = re.compile(r"^\w+ profile on (.+?) · Python", re.M)
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
-BROKEN = ("failed", "interrupted")  # how a notebook may end, beside "passed"
 KEPT_TRACEBACK = 40  # lines, from the end
 THUMBNAIL = (320, 240)  # pixels at most
 

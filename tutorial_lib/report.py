@@ -22,13 +22,15 @@ from tutorial_lib import junit, outcomes
 from tutorial_lib.comparison import changes, environment_changes, shown
 from tutorial_lib.errors import InputError
 from tutorial_lib.files import write_atomically
-from tutorial_lib.outcomes import BROKEN, failed_checks, metrics_of, tally
+from tutorial_lib.outcomes import failed_checks, metrics_of, tally
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 PACKAGES = (
     "tensorflow", "keras", "numpy", "scipy", "pillow", "matplotlib", "scikit-image", "pycocotools",
     "mlxtend", "qtawesome", "papermill", "nbclient", "ipykernel",
 )  # fmt: skip
+
+FORMAT = 1  # of the entries in `history.json`; raise it when they change
 
 
 class Report:
@@ -43,7 +45,9 @@ class Report:
         """
         self.folder, self.results = folder, results
         self.run = circumstances()
-        self.history = read_json(folder / "history.json") or {}
+        kept = read_json(folder / "history.json") or {}
+        # What an earlier version of this module wrote cannot be compared with.
+        self.history = kept["notebooks"] if kept.get("format") == FORMAT else {}
 
     def write(self) -> None:
         """Write all files of the report.
@@ -56,12 +60,13 @@ class Report:
         environment: dict[str, None] = {}
         for entry in entries:
             entry["output"] = Path(os.path.relpath(entry["output"], self.folder)).as_posix()
-            before = self.history.get(key(entry))
+            ended = entry["status"] not in ("not run", "running")
+            before = self.history.get(key(entry)) if ended else None
             entry["compared"] = before["run"]["started"] if before else ""
-            entry["changes"] = changes(entry, before) if before and entry["cells"] else []
-            if before and entry["cells"]:
+            entry["changes"] = changes(entry, before) if before else []
+            if before:
                 environment |= dict.fromkeys(environment_changes(self.run, before["run"]))
-            if entry["cells"]:
+            if ended:
                 history[key(entry)] = {"run": self.run, **entry}
         report = {
             **self.run,
@@ -72,7 +77,9 @@ class Report:
         }
         try:
             self._save_thumbnails(entries, history)
-            write_atomically(self.folder / "history.json", as_json(history))
+            write_atomically(
+                self.folder / "history.json", as_json({"format": FORMAT, "notebooks": history})
+            )
             write_atomically(self.folder / "report.json", as_json(report))
             write_atomically(self.folder / "notebooks.xml", junit.notebooks_xml(report))
             write_page(self.folder)
@@ -151,7 +158,7 @@ def problems(report: dict | None, tests: dict | None) -> list[dict]:
     """List all that is broken, one line each: where (an anchor), name, text."""
     found = []
     for entry in (report or {"notebooks": []})["notebooks"]:
-        if entry["status"] in BROKEN:
+        if entry["status"] == "failed":
             found.append({"where": entry["name"], "name": entry["name"], "text": entry["error"]})
         for cell in entry["cells"]:
             where = f"{entry['name']}-{cell['position']}"
@@ -167,16 +174,21 @@ def problems(report: dict | None, tests: dict | None) -> list[dict]:
 
 def verdict(report: dict | None, tests: dict | None) -> tuple[str, str]:
     """Return the state of all ("passed", "failed" or "incomplete") and one sentence on it."""
-    states = [entry["status"] for entry in report["notebooks"]] if report else []
-    passed = states.count("passed")
-    said = [f"{passed} of {len(states)} notebooks ran to their end"] if states else []
+    entries = report["notebooks"] if report else []
+    passed = sum(entry["status"] == "passed" for entry in entries)
+    said = [f"{passed} of {len(entries)} notebooks ran to their end"] if entries else []
+    for entry in entries:
+        if entry["status"] == "interrupted":
+            said.append(f"{entry['name']} was interrupted in {entry['error'].rpartition(':')[0]}")
+        if entry["status"] == "running":
+            said.append(f"{entry['name']} is running, unless the run was killed")
     if tests:
-        good = tests["tests"] - len(tests["failures"]) - tests["skipped"]
-        said.append(f"{good} of {tests['tests'] - tests['skipped']} tests passed")
+        ran = tests["tests"] - tests["skipped"]
+        said.append(f"{ran - len(tests['failures'])} of {ran} tests passed")
     sentence = ", ".join(said)
     if broken := problems(report, tests):
         return "failed", f"{len(broken)} problem{'s' * (len(broken) > 1)}: {sentence}"
-    return ("passed" if passed == len(states) else "incomplete"), sentence
+    return ("passed" if passed == len(entries) else "incomplete"), sentence
 
 
 def write_page(folder: Path) -> None:
@@ -230,7 +242,7 @@ def summary(folder: Path) -> str:
         rows.append((f"{entry['seconds']:7.1f} s", f"run {entry['name']}", entry["status"], note))
     for file in tests["files"] if tests else []:
         seconds, name = file["slowest"]
-        note = f"{name}, {seconds:.1f} s"
+        note = f"{name[:60]}, {seconds:.1f} s"
         rows.append((f"{file['seconds']:7.1f} s", file["name"], f"{file['tests']} tests", note))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     table = [
