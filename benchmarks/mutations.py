@@ -155,9 +155,13 @@ def choose(number: str, count: int, seed: int) -> list[Mutant]:
     for mutants, wanted in zip(candidates(number), (count - library, library), strict=True):
         kinds = sorted({mutant.kind for mutant in mutants})
         pools = {kind: [m for m in mutants if m.kind == kind] for kind in kinds}
-        for turn in range(wanted):
-            pool = pools[kinds[turn % len(kinds)]]
-            chosen.append(pool.pop(rng.randrange(len(pool))))
+        for pool in pools.values():
+            rng.shuffle(pool)
+        while wanted > 0 and any(pools.values()):
+            for pool in pools.values():
+                if pool and wanted > 0:
+                    chosen.append(pool.pop())
+                    wanted -= 1
     return chosen
 
 

@@ -121,14 +121,37 @@ def refresh(names, timeout: float) -> None:
 
 
 @main.command()
-def pretrain() -> None:
-    """Train the classifier that notebook 05 starts from (for maintainers)."""
+@click.argument("chapter", type=click.Choice(["03", "05"]), default="05")
+def pretrain(chapter: str) -> None:
+    """Train the nets that come with notebook 03 or 05 (for maintainers)."""
+    if chapter == "03":
+        _ship_autoencoders()
+        return
     from tutorial_lib import pretraining
     from tutorial_lib.data.cache import file_hash
 
     accuracy = pretraining.train_classifier(echo=click.echo)
     click.echo(f"accuracy on new pictures: {accuracy:.3f}")
     click.echo(f"CHECKPOINT_SHA256 = {file_hash(pretraining.CHECKPOINT)!r}")
+
+
+def _ship_autoencoders() -> None:
+    """Train all nets of notebook 03, by running it, and keep the slow ones."""
+    import os
+    import tempfile
+
+    from tutorial_lib import checkpoints, execution
+
+    (path,) = execution.find_notebooks(["03"])
+    with tempfile.TemporaryDirectory() as home:
+        os.environ["TUTORIAL_DATA"] = home
+        output = CHECKOUT / "build" / "pretrain" / path.name
+        result = execution.execute(path, output, {"retrain": True}, timeout=3600)
+        click.echo(f"{result.name}: {result.summary()}")
+        if result.status != "passed":
+            sys.exit(1)
+        for folder in checkpoints.ship("ten-digits*", Path(home)):
+            click.echo(folder)
 
 
 @main.command()
