@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -306,6 +307,19 @@ def test_memory_and_data_are_reported_where_they_are_used(tmp_path):
     # The manifest vouches for all files of its folder, so these are not listed again.
     assert noted["data"] == {"data/scenes": file_hash(data / MANIFEST)}
     assert file_hash(data / MANIFEST) in page(tmp_path)
+
+
+def test_data_sets_say_that_they_are_used(tmp_path, monkeypatch):
+    from tutorial_lib.data import LEDGER, bundled, coco, mnist, voc
+
+    root = bundled.coco_tree(train=2, val=1, home=tmp_path)
+    kit = bundled.voc_tree(train=2, val=1, home=tmp_path)
+    monkeypatch.setenv(LEDGER, str(tmp_path / "ledger"))
+    coco.CocoSplit(root, "train").image_ids()
+    voc.VocTree(kit).ids("val")
+    mnist.load()
+    names = [Path(line).name for line in (tmp_path / "ledger").read_text().splitlines()]
+    assert names == ["instances_train2017.json", "val.txt", "mnist_5k.csv.gz"]
 
 
 def test_the_page_says_first_what_broke(tmp_path):
