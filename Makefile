@@ -12,10 +12,10 @@ WORKERS ?= 2
 RESULTS := build/report/tests.xml
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-fast report lab refresh lint lock clean
+.PHONY: help install run test lab refresh lint lock clean
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(INSTALLED) ## make .venv with the locked versions (the others do it by themselves)
 
@@ -37,6 +37,7 @@ test: $(INSTALLED) ## run all tests, and check that the notebooks still say what
 	@$(PYTEST) --nbval --numprocesses $(WORKERS) --dist loadfile --junitxml $(RESULTS) \
 	  notebooks tests $(ARGS); status=$$?; $(BIN)/tutorial report; exit $$status
 
+.PHONY: test-fast report
 test-fast: $(INSTALLED) ## run the tests that need no notebook and little time, for the inner loop
 	@$(PYTEST) --numprocesses $(WORKERS) --dist loadfile -m "not slow" tests $(ARGS)
 
