@@ -29,6 +29,8 @@ from nbformat import NotebookNode
 from nbval.plugin import IPyNbCell
 from PIL import Image
 
+from tutorial_lib.notebook import is_record
+
 IMAGE_TYPES = ("image/png", "image/jpeg")
 EMBEDDED = re.compile(r"data:image/\w+;base64,([A-Za-z0-9+/=]+)")
 TOLERANCE = 2.0  # root mean square over all pixels and channels, in gray levels of 0 to 255
@@ -75,7 +77,7 @@ class CheckedCell(IPyNbCell):
         super().runtest()
 
     def compare_outputs(self, test, ref, skip_compare=None) -> bool:
-        test, ref = without_stderr(test), without_stderr(ref)
+        test, ref = without_volatile(test), without_volatile(ref)
         tags = self.cell.metadata.get("tags", [])
         if tolerance := numbers_tolerance(tags):
             test = with_close_numbers(test, ref, tolerance)
@@ -92,9 +94,11 @@ class CheckedCell(IPyNbCell):
         return self.config.rootpath / "build" / "figures" / name
 
 
-def without_stderr(outputs: list) -> list:
-    """Leave out what was written to stderr: warnings differ between machines."""
-    return [output for output in outputs if output.get("name") != "stderr"]
+def without_volatile(outputs: list) -> list:
+    """Leave out what differs between machines: warnings on stderr, and recorded measurements."""
+    return [
+        output for output in outputs if output.get("name") != "stderr" and not is_record(output)
+    ]
 
 
 def numbers_tolerance(tags: list[str]) -> float:
