@@ -12,6 +12,8 @@ from pathlib import Path
 from docutils import nodes
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
+VERDICTS = tuple("○✓✗")
+
 
 def fold_solutions(app, doctree) -> None:
     """Fold cells tagged `solution` as a whole: the verdict would give the answer away."""
@@ -42,6 +44,19 @@ def alt_texts(notebook: dict) -> dict[str, str]:
                 alt = output["metadata"].get("image/png", {}).get("alt", "")
                 texts[hashlib.sha256(png).hexdigest()] = alt
     return texts
+
+
+def mark_cells(app, doctree) -> None:
+    """Tell the reader's own code from source that a cell shows: only the former is a program.
+
+    Verdicts of exercises are sentences, and get a class for that.
+    """
+    for cell in doctree.findall(nodes.container):
+        for block in cell.findall(nodes.literal_block):
+            if "cell_input" in cell["classes"]:
+                block["language"] = "ipython3"
+            elif "cell_output" in cell["classes"] and block.astext()[:1] in VERDICTS:
+                block["classes"].append("verdict")
 
 
 class LinkNames(SphinxPostTransform):
@@ -103,6 +118,7 @@ def add_lab_button(app, pagename, templatename, context, doctree) -> None:
 def setup(app):
     app.connect("doctree-read", fold_solutions)
     app.connect("doctree-read", describe_pictures)
+    app.connect("doctree-read", mark_cells, priority=100)
     app.add_post_transform(LinkNames)
     app.connect("html-page-context", add_lab_button, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
