@@ -15,15 +15,19 @@ import re
 import shutil
 import sys
 import tempfile
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
+sys.path.insert(0, str(ROOT))
 STORED = ROOT / "notebooks"
 REPORT = ROOT / "build" / "report" / "report.json"
-NOT_PAGES = {"__main__", "__init__"}
+# Pages of the repository that stand in the site too, under the names that others link to.
+ALSO_PAGES = ("data/README.md", "CONTRIBUTING.md", "benchmarks/RESULTS.md")
+MENU = ("start", "teaching", "troubleshooting", "data/README", "reference", "status", "cite")
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,11 @@ def build(notebooks: list[Path], report: Path, output: Path) -> int:
         0 if all went well, else Sphinx's exit status; an older site then stays as it was.
     """
     from sphinx.cmd.build import main as sphinx
+
+    from tutorial_lib import profiles
+
+    with profiles.native_notes_silenced():
+        import tensorflow  # noqa: F401, the reference imports it; here its notes are kept back
 
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".site-") as folder:
@@ -109,19 +118,36 @@ def stage(source: Path, notebooks: list[Path], report: Path) -> None:
     Folders are named as in the repository, so that links between notebooks and to pictures hold
     here as they do there.
     """
-    for page in DOCS.glob("*.md"):
-        _write(source / page.name, page.read_text(encoding="utf-8"))
+    pages = [*DOCS.glob("*.md"), *(ROOT / name for name in ALSO_PAGES)]
+    for page in pages:
+        folder = DOCS if page.parent == DOCS else ROOT
+        _write(source / page.relative_to(folder), page.read_text(encoding="utf-8"))
+    shutil.copyfile(ROOT / "README.md", source / "README.md")  # other pages include parts of it
     shutil.copytree(DOCS / "images", source / "docs" / "images")
     (source / "notebooks").mkdir()
     for path in notebooks:
         shutil.copyfile(path, source / "notebooks" / path.name)
+    _write(source / "_generated" / "menu.md", menu(pages))
     _write(source / "_generated" / "gallery.md", gallery(notebooks))
     _write(source / "_generated" / "status.md", status(report))
     _write(source / "_generated" / "citation.md", citation())
     modules = public_modules()
-    for name, path in modules.items():
-        _write(source / "api" / f"{name}.md", module_page(name, path))
+    _write(source / "_generated" / "messages.md", message_list(modules))
+    for name in modules:
+        _write(source / "api" / f"{name}.md", module_page(name))
     _write(source / "_generated" / "modules.md", module_list(modules))
+
+
+def menu(pages: list[Path]) -> str:
+    """Write the menu: the chapters, the pages that most readers want, then all others."""
+    names = {
+        page.relative_to(DOCS if page.parent == DOCS else ROOT).with_suffix("").as_posix()
+        for page in pages
+    }
+    others = sorted(names - set(MENU) - {"index"}, key=str.casefold)
+    lists = {"Chapters": ["notebooks/*"], "Around them": MENU, "For maintainers": others}
+    head = "```{{toctree}}\n:hidden:\n:glob:\n:caption: {}\n\n{}\n```\n"
+    return "\n".join(head.format(name, "\n".join(list_)) for name, list_ in lists.items())
 
 
 def opening(path: Path) -> Opening:
@@ -174,8 +200,9 @@ def public_modules() -> dict[str, Path]:
     return dict(sorted(modules.items()))
 
 
-def module_page(name: str, path: Path) -> str:
-    return f"# `{name.removeprefix('tutorial_lib.')}`\n\n```{{eval-rst}}\n.. automodule:: {name}\n```\n"
+def module_page(name: str) -> str:
+    title = name.removeprefix("tutorial_lib.")
+    return f"# {title}\n\n```{{eval-rst}}\n.. automodule:: {name}\n```\n"
 
 
 def module_list(modules: dict[str, Path]) -> str:
@@ -190,6 +217,41 @@ def module_list(modules: dict[str, Path]) -> str:
         "| module | what it is for |\n|---|---|\n" + "\n".join(rows) + "\n\n"
         f"```{{toctree}}\n:hidden:\n\n{pages}\n```\n"
     )
+
+
+def messages(path: Path) -> list[str]:
+    """Return the messages of the InputErrors in a module, with dots for what they name."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "InputError":
+            text = _template(node.args[0]) if node.args else ""
+            if len(text.strip("…: ")) > 5:
+                found.append(text)
+    return found
+
+
+def _template(node: ast.expr) -> str:
+    """Return the text of a string in the code, with … in the place of values."""
+    if isinstance(node, ast.JoinedStr):
+        return "".join(_template(part) for part in node.values)
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    return "…"
+
+
+def message_list(modules: dict[str, Path]) -> str:
+    """List the messages of all modules, each beside the module that raises it."""
+    rows = ["| message | module |", "|---|---|"]
+    for name, path in modules.items():
+        link = f"{{doc}}`{name.removeprefix('tutorial_lib.')} </api/{name}>`"
+        for text in sorted(set(messages(path))):
+            rows.append(f"| {_escaped(text)} | {link} |")
+    return "\n".join(rows) + "\n"
+
+
+def _escaped(text: str) -> str:
+    """Return text as Markdown that shows every character of it."""
+    return re.sub(r"([\\`*_{}\[\]<>|$])", r"\\\1", text)
 
 
 def status(path: Path) -> str:
@@ -221,17 +283,14 @@ def status(path: Path) -> str:
 
 def citation() -> str:
     """Write BibTeX from CITATION.cff, which alone holds the facts."""
-    fields = dict(
-        re.findall(r"^([a-z-]+): *\"?(.+?)\"?$", (ROOT / "CITATION.cff").read_text("utf-8"), re.M)
-    )
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+    fields = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     return "\n".join(
         [
             "```bibtex",
             "@software{fcn_tutorials,",
             f"  title   = {{{fields['title']}}},",
-            "  author  = {{The authors of the FCN tutorials}},",
-            f"  version = {{{version}}},",
+            f"  author  = {{{{{fields['authors'][0]['name']}}}}},",
+            f"  version = {{{fields['version']}}},",
             f"  year    = {{{fields['date-released'][:4]}}},",
             f"  license = {{{fields['license']}}}",
             "}",

@@ -41,7 +41,7 @@ extensions = [
     "chapters",
     "mathml",
 ]
-exclude_patterns = ["_generated"]
+exclude_patterns = ["_generated", "README.md"]
 suppress_warnings = [
     "myst.header",  # a chapter may begin with a heading of its own level
     "config.cache",  # the folder of doctrees is thrown away

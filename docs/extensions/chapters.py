@@ -12,6 +12,7 @@ from pathlib import Path
 from docutils import nodes
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
+ANSWERS = ".exercises.chapter"  # the checks; no chapter links to its own solutions
 VERDICTS = tuple("○✓✗")
 
 
@@ -77,7 +78,7 @@ class LinkNames(SphinxPostTransform):
         """Return the full name, if exactly one object of the library is meant."""
         if "." not in text and "_" not in text:
             return None  # `w` and `fit` are the reader's own
-        names = [name for name in objects if name.endswith(f".{text}")]
+        names = [name for name in objects if name.endswith(f".{text}") and ANSWERS not in name]
         return names[0] if len(names) == 1 else None
 
     def _link(self, literal, name: str, entry) -> None:
