@@ -27,6 +27,7 @@ STORED = ROOT / "notebooks"
 REPORT = ROOT / "build" / "report" / "report.json"
 # Pages of the repository that stand in the site too, under the names that others link to.
 ALSO_PAGES = ("data/README.md", "CONTRIBUTING.md", "benchmarks/RESULTS.md")
+TITLES = {"benchmarks/RESULTS": "Benchmarks"}
 MENU = ("start", "teaching", "troubleshooting", "data/README", "reference", "status", "cite")
 
 
@@ -140,11 +141,12 @@ def stage(source: Path, notebooks: list[Path], report: Path) -> None:
 
 def menu(pages: list[Path]) -> str:
     """Write the menu: the chapters, the pages that most readers want, then all others."""
-    names = {
+    paths = {
         page.relative_to(DOCS if page.parent == DOCS else ROOT).with_suffix("").as_posix()
         for page in pages
     }
-    others = sorted(names - set(MENU) - {"index"}, key=str.casefold)
+    others = sorted(paths - set(MENU) - {"index"}, key=str.casefold)
+    others = [f"{TITLES[path]} <{path}>" if path in TITLES else path for path in others]
     lists = {"Chapters": ["notebooks/*"], "Around them": MENU, "For maintainers": others}
     head = "```{{toctree}}\n:hidden:\n:glob:\n:caption: {}\n\n{}\n```\n"
     return "\n".join(head.format(name, "\n".join(list_)) for name, list_ in lists.items())
@@ -177,7 +179,7 @@ def gallery(notebooks: list[Path]) -> str:
             if text:
                 lines += [f"**{label}:** {_plain(text)}", ""]
         cards.append("\n".join([*lines, ":::"]))
-    return "::::{grid} 1 1 2 2\n:gutter: 3\n:class-container: gallery\n\n" + (
+    return "::::{grid} 1 1 2 3\n:gutter: 3\n:class-container: gallery\n\n" + (
         "\n\n".join(cards) + "\n\n::::\n"
     )
 

@@ -67,7 +67,6 @@ html_theme = "sphinx_book_theme"
 html_title = project
 html_static_path = ["static"]
 html_css_files = ["site.css"]
-html_js_files = ["site.js"]
 html_math_renderer = "mathml"  # no script and no font: browsers set MathML by themselves
 html_show_sourcelink = False
 html_copy_source = True  # the download button hands out the notebook itself
@@ -85,7 +84,7 @@ html_theme_options = {
     }
     if repository()
     else {},
-    "home_page_in_toc": True,
+    "home_page_in_toc": False,
     "show_navbar_depth": 1,
     "show_toc_level": 2,
     "search_bar_text": "Search",
@@ -97,7 +96,7 @@ default_role = "py:obj"  # `name` in a docstring is a link where there is such a
 add_module_names = False
 python_maximum_signature_line_length = 80
 autodoc_member_order = "bysource"
-autodoc_default_options = {"members": True, "undoc-members": True, "show-inheritance": False}
+autodoc_default_options = {"members": True, "undoc-members": True}
 autodoc_typehints_format = "short"
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True

@@ -5,6 +5,7 @@ of the library in the prose become links, and a button says how to open the chap
 """
 
 import base64
+import functools
 import hashlib
 import json
 from pathlib import Path
@@ -90,6 +91,14 @@ class LinkNames(SphinxPostTransform):
         literal.replace_self(link)
 
 
+def skip_fields(app, what, name, thing, skip, options) -> bool | None:
+    """Leave fields of classes to the list in the class's docstring, where they are explained."""
+    if what != "class" or callable(thing) or isinstance(thing, (classmethod, staticmethod)):
+        return None
+    explained = isinstance(thing, (property, functools.cached_property)) and thing.__doc__
+    return None if explained else True
+
+
 def add_lab_button(app, pagename, templatename, context, doctree) -> None:
     """Offer JupyterLab beside Binder and Colab; it needs no address, only a checkout."""
     if not pagename.startswith("notebooks/"):
@@ -111,7 +120,7 @@ def add_lab_button(app, pagename, templatename, context, doctree) -> None:
             "text": "JupyterLab",
             "tooltip": "How to open it in JupyterLab, on your own computer",
             "icon": "fas fa-laptop",
-            "url": context["pathto"]("start"),
+            "url": context["pathto"]("start") + "#jupyterlab",
         }
     )
 
@@ -121,5 +130,6 @@ def setup(app):
     app.connect("doctree-read", describe_pictures)
     app.connect("doctree-read", mark_cells, priority=100)
     app.add_post_transform(LinkNames)
+    app.connect("autodoc-skip-member", skip_fields)
     app.connect("html-page-context", add_lab_button, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
