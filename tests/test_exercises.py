@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import signal
 
-from tutorial_lib import exercises
+from tutorial_lib import exercises, latent
 from tutorial_lib.errors import InputError
 from tutorial_lib.models import unet
 
@@ -31,6 +31,21 @@ def padded_once(x, w, s, p):
     return my_conv2d(np.pad(x, ((p, 0), (p, 0))), w, s, 0)
 
 
+# Something that three straight directions describe better than two, and a decoder that bends.
+DIGITS = tuple(np.random.default_rng(seed).random((20, 4, 7, 1)) for seed in (0, 1))
+ERROR = (
+    np.mean((latent.Pca.fit(DIGITS[0], 2)(DIGITS[1]) - DIGITS[1]) ** 2)
+    + np.mean((latent.Pca.fit(DIGITS[0], 3)(DIGITS[1]) - DIGITS[1]) ** 2)
+) / 2
+MIDDLES = {1: np.array([0.1, 0.5]), 6: np.array([0.9, -0.2])}
+RAMP = np.linspace(0, 3, 784).reshape(28, 28)
+
+
+def bend(codes):
+    codes = np.reshape(codes, (-1, 2))
+    return np.tanh(codes[:, :1, None] * RAMP) + codes[:, 1:, None] ** 2
+
+
 RIGHT = {
     "1.1": 16,
     "1.2": 54,
@@ -45,6 +60,10 @@ RIGHT = {
     "2.5": (4096, 4),
     "2.6": stamp2d,
     "3.1": 6336,
+    "3.2": (8, 56),
+    "3.3": (3, *DIGITS, ERROR),
+    "3.4": (bend((MIDDLES[1] + MIDDLES[6]) / 2)[0], bend, MIDDLES),
+    "3.5": latent.auc,
     "4.1": next(s for s in unet.valid_input_sizes(4, 500, 900) if s - 184 >= 500),
     "4.2": 128,
     "4.3": 68,
@@ -62,7 +81,23 @@ WRONG = [
     ("1.3", lambda i, s: i // s + 1, "no remainder"),
     ("1.4", 73728, "biases"),
     ("1.5", (14, 4), "29 pixels"),
+    ("1.1", 15, "count from zero"),
+    ("1.1", [1, 2], "one number"),
+    ("1.2", 55, "rounded down"),
+    ("1.3", lambda i, s: i // s + i % s, "the output has 3 pixels"),
+    ("1.4", 73792, "128 outputs"),
+    ("1.5", (4, 15), "other way round"),
+    ("1.5", 15, "Answer with a pair"),
     ("1.6", padded_once, "counts on both sides"),
+    ("1.6", lambda x, w, s, p: my_conv2d(x, w, s, 0), "as large as without padding"),
+    ("1.6", lambda x, w, s, p: my_conv2d(x, w, s, p).T, "of the output are exchanged"),
+    (
+        "1.6",
+        lambda x, w, s, p: my_conv2d(np.pad(x, ((0, 2 * p), (0, 2 * p))), w, s, 0),
+        "stand on one side",
+    ),
+    ("1.6", lambda x, w, s, p: my_conv2d(x, w, s, p).astype(int), "cuts off"),
+    ("1.6", lambda x, w, s, p: None, "returns nothing"),
     ("1.6", lambda x, w, s, p: my_conv2d(x, w, 1, p), "skip to every s-th"),
     ("1.6", lambda x, w, s, p: my_conv2d(x, w, s, p)[1:, 1:], "starting position"),
     ("1.6", lambda x, w, s, p: my_conv2d(x, w, s, p)[0], "should have the shape (3, 3)"),
@@ -79,12 +114,20 @@ WRONG = [
     ("1.6", in_place, "changed its input"),
     ("2.1", [3, 5], "gathers"),
     ("2.1", [1, 1, 2, 2, 3, 3], "with stride 2"),
+    ("2.1", 5, "a list of numbers"),
     ("2.2", 2, "both ends"),
-    ("2.3", (57, 1), "2·27"),
+    ("2.2", True, "one number"),
+    ("2.3", (58, 1), "27 steps"),
+    ("2.3", 56, "Answer with a pair"),
     ("2.4", lambda i, k, s, p, e: s * i + k - 2 * p + e, "i - 1 steps"),
     ("2.4", lambda i, k, s, p, e: s * (i - 1) + k - p + e, "both sides"),
     ("2.4", lambda i, k, s, p, e: s * (i - 1) + k + 2 * p + e, "smaller"),
     ("2.4", lambda i, k, s, p, e: s * (i - 1) + k - 2 * p, "output padding"),
+    ("2.4", lambda i, k, s, p, e: s * (i - 1) + k + e, "cut off"),
+    ("2.4", lambda i, k, s, p, e: s * (i - 1) + k - 2 * p - e, "larger"),
+    ("2.4", lambda i, k, s, p, e: i - 1 + k - 2 * p + e, "the stride"),
+    ("2.4", lambda i, k, s, p, e: s * (i - 1) + k - 2 * p + (e > 0), "the size is 24, not 22"),
+    ("2.4", lambda i, k, s, p, e: s * (i - 1) + k - 2 * (p > 0) + e, "smaller|not"),
     ("2.4", lambda i, k, s, p, e: (i + 2 * p - k) // s + 1, "goes down"),
     ("2.4", lambda i, k, s, p, e: 0, "the size is 6, not 0"),
     ("2.5", (1024, 4), "64 pixels wide|2·32 pixels wide"),
@@ -92,11 +135,31 @@ WRONG = [
     ("2.6", lambda x, w, s: stamp2d(x, w, s, add=False), "overwrite"),
     ("2.6", lambda x, w, s: stamp2d(x, w[::-1, ::-1], s), "turned the kernel"),
     ("2.6", lambda x, w, s: stamp2d(np.ones_like(x), w, s), "all alike"),
+    ("2.6", lambda x, w, s: stamp2d(x, w, s).astype(int), "cuts off"),
+    ("2.6", lambda x, w, s: None, "returns nothing"),
     ("2.6", lambda x, w, s: stamp2d(x, w, s + 1), "rows and columns; yours"),
     ("2.6", lambda x, w, s: stamp2d(x, w, s).T, "Stamp a single input"),
     ("3.1", 6272, "biases"),
-    ("3.2", (0.9, np.array([1, 1, 5, 6])), "Count each digit"),
-    ("3.2", (2, np.array([1, 1, 5, 6])), "divide it by"),
+    ("3.1", 3200, "reads both numbers"),
+    ("3.1", 6274, "each output channel"),
+    ("3.2", (2, 56), "moves by one"),
+    ("3.2", (7, 56), "one place more"),
+    ("3.2", (14, 56), "one layer is missing"),
+    ("3.2", (8, 28), "a map of them"),
+    ("3.2", (8, 64), "two layers double"),
+    ("3.3", (2, *DIGITS, ERROR), "still worse"),
+    ("3.3", (4, *DIGITS, ERROR), "3 do too"),
+    ("3.3", (-1, *DIGITS, ERROR), "between 1 and 20"),
+    ("3.3", (-700, *DIGITS, ERROR), "between 1 and 20"),
+    ("3.3", (3.0, *DIGITS, ERROR), "whole number"),
+    ("3.4", (bend(MIDDLES[6] / 2), bend, MIDDLES), "returns a batch"),
+    ("3.4", ((bend(MIDDLES[1]) + bend(MIDDLES[6]))[0] / 2, bend, MIDDLES), "two pictures"),
+    ("3.4", (bend((MIDDLES[6] - MIDDLES[1]) / 2)[0], bend, MIDDLES), "Add the start"),
+    ("3.4", (bend(MIDDLES[6])[0], bend, MIDDLES), "Half way"),
+    ("3.5", lambda usual, odd: latent.auc(odd, usual), "usual one is higher"),
+    ("3.5", lambda usual, odd: np.mean(np.less.outer(usual, odd)), "one half"),
+    ("3.5", lambda usual, odd: latent.auc(usual, odd) * usual.size * odd.size, "divide"),
+    ("3.5", lambda usual, odd: np.mean(odd) - np.mean(usual), "every odd one with every"),
     ("4.1", 516, "output|halve"),
     ("4.1", 5, "does not halve"),
     ("4.2", 127, "256"),
@@ -130,8 +193,9 @@ def test_blanks_are_open_and_nonsense_does_not_crash(name):
     assert exercises.grade(name, "nonsense").state == "wrong"
 
 
-def test_frequency_right():
-    assert exercises.grade("3.2", (0.5, np.array([1, 1, 5, 6]))).state == "right"
+@pytest.mark.parametrize("name", ["3.3", "3.4"])
+def test_blanks_beside_their_tools_are_open(name):
+    assert exercises.grade(name, (..., *RIGHT[name][1:])).state == "open"
 
 
 def test_code_that_raises_is_quoted():

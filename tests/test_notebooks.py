@@ -87,7 +87,8 @@ def test_parameters_are_typed_and_explained(path):
     parameters = execution.notebook_parameters(path)
     types = {"profile": "str", "dataset": "str", "data_dir": "str", "seed": "int"}
     for name, entry in parameters.items():
-        assert entry["type"] == types.get(name, "int") and len(entry["help"].split()) > 3
+        expected = "bool" if name == "retrain" else types.get(name, "int")
+        assert entry["type"] == expected and len(entry["help"].split()) > 3
     assert set(types) <= set(parameters)
     assert parameters["profile"]["default"] == '"quick"'
     assert parameters["dataset"]["default"] == '"bundled"'

@@ -1,10 +1,13 @@
 """A pytest plugin: nbval compares the texts of a notebook, this compares the pictures too.
 
-It refines nbval's cell class in three ways. Pictures, those inside HTML too, are compared as
+It refines nbval's cell class. Pictures, those inside HTML too, are compared as
 images, with a tolerance, and their sizes and alt texts exactly; a picture that fails leaves the
 expected one, the actual one and their difference side by side under `build/figures`. What goes to
-stderr does not count. And a slow machine gets a minute, not five seconds, to deliver an output
-that is already computed.
+stderr does not count. A slow machine gets a minute, not five seconds, to deliver an output that is
+already computed; and a kernel that died is noticed at once, not when its cell's time is up.
+
+Cells with a tag such as `numbers-within-5%` print measured numbers: those may differ from the
+stored ones by that much, the text around them may not.
 
 Cells with the tag `figure-trained` show a trained net, whose pictures differ from one processor to
 the next: they are compared after averaging over blocks, and may differ by a share of the contrast
@@ -15,7 +18,9 @@ from __future__ import annotations
 
 import base64
 import io
+import queue
 import re
+import time
 from pathlib import Path
 
 import numpy as np
@@ -24,13 +29,19 @@ from nbformat import NotebookNode
 from nbval.plugin import IPyNbCell
 from PIL import Image
 
+from tutorial_lib.notebook import is_record
+
 IMAGE_TYPES = ("image/png", "image/jpeg")
 EMBEDDED = re.compile(r"data:image/\w+;base64,([A-Za-z0-9+/=]+)")
 TOLERANCE = 2.0  # root mean square over all pixels and channels, in gray levels of 0 to 255
+NUMBERS_TAG = re.compile(r"numbers-within-(\d+)%")
+# A number on its own: not the 2 of "conv2d", nor part of a longer one.
+NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?(?![\w])")
 TRAINED_TAG = "figure-trained"
 TRAINED_BLOCK = 12  # pixels; about the size of a letter
 TRAINED_TOLERANCE = 0.8  # share of the expected picture's own contrast
 OUTPUT_TIMEOUT = 60  # seconds
+PULSE = 2  # seconds between two looks whether the kernel is alive
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -46,11 +57,33 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 class CheckedCell(IPyNbCell):
     """nbval's cell, comparing pictures too."""
 
+    def runtest(self) -> None:
+        kernel = self.parent.kernel
+        await_reply = type(kernel).await_reply
+
+        def await_reply_of_the_living(msg_id, timeout):
+            deadline = time.monotonic() + timeout
+            while True:
+                try:
+                    left = deadline - time.monotonic()
+                    return await_reply(kernel, msg_id, timeout=min(PULSE, max(left, 0)))
+                except queue.Empty:
+                    if not kernel.is_alive():
+                        self.raise_cell_error("The kernel died while it executed this cell.")
+                    if time.monotonic() >= deadline:
+                        raise
+
+        kernel.await_reply = await_reply_of_the_living
+        super().runtest()
+
     def compare_outputs(self, test, ref, skip_compare=None) -> bool:
-        test, ref = without_stderr(test), without_stderr(ref)
+        test, ref = without_volatile(test), without_volatile(ref)
+        tags = self.cell.metadata.get("tags", [])
+        if tolerance := numbers_tolerance(tags):
+            test = with_close_numbers(test, ref, tolerance)
         if not super().compare_outputs(without_embedded(test), without_embedded(ref), skip_compare):
             return False
-        trained = TRAINED_TAG in self.cell.metadata.get("tags", [])
+        trained = TRAINED_TAG in tags
         problems = compare_pictures(pictures(ref), pictures(test), trained, self.picture_path)
         self.comparison_traceback.extend(problems)
         return not problems
@@ -61,9 +94,46 @@ class CheckedCell(IPyNbCell):
         return self.config.rootpath / "build" / "figures" / name
 
 
-def without_stderr(outputs: list) -> list:
-    """Leave out what was written to stderr: warnings differ between machines."""
-    return [output for output in outputs if output.get("name") != "stderr"]
+def without_volatile(outputs: list) -> list:
+    """Leave out what differs between machines: warnings on stderr, and recorded measurements."""
+    return [
+        output for output in outputs if output.get("name") != "stderr" and not is_record(output)
+    ]
+
+
+def numbers_tolerance(tags: list[str]) -> float:
+    """Return the share by which numbers in a cell's text may differ; 0 unless a tag allows it."""
+    percents = [int(match[1]) for tag in tags if (match := NUMBERS_TAG.fullmatch(tag))]
+    return max(percents, default=0) / 100
+
+
+def with_close_numbers(test: list, ref: list, tolerance: float) -> list:
+    """Return the outputs `test` with each number that is close to its counterpart replaced by it.
+
+    What is then left to differ is too far off, or is not a number.
+    """
+    close = []
+    for new, old in zip(test, ref, strict=False):
+        if "text" in new and "text" in old:
+            new = NotebookNode(new | {"text": adopt_numbers(new["text"], old["text"], tolerance)})
+        close.append(new)
+    return close + test[len(close) :]
+
+
+def adopt_numbers(new: str, old: str, tolerance: float) -> str:
+    """Replace numbers in `new` by those of `old` that stand in their place and are close."""
+    expected = iter(NUMBER.findall(old))
+
+    def adopt(match: re.Match) -> str:
+        stored = next(expected, match[0])
+        difference = abs(as_float(match[0]) - as_float(stored))
+        return stored if difference <= tolerance * abs(as_float(stored)) else match[0]
+
+    return NUMBER.sub(adopt, new)
+
+
+def as_float(number: str) -> float:
+    return float(number.replace(",", ""))
 
 
 def without_embedded(outputs: list) -> list:
