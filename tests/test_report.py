@@ -151,6 +151,7 @@ def test_the_stored_notebooks_pass_their_own_checks_and_name_their_device(path):
 # Recording
 
 
+@pytest.mark.slow
 def test_what_a_notebook_records_is_reported_but_neither_stored_nor_compared(tmp_path):
     source = (
         "import numpy as np\n"
