@@ -71,8 +71,8 @@ def made_of(build: Callable, fit: Callable, data, settings: SimpleNamespace, opt
     digest = hashlib.sha256()
     for function in (build, fit):
         digest.update(source(function).encode())
-    choices = {"build": build.__name__, "options": options, "settings": vars(settings)}
-    digest.update(json.dumps(choices, sort_keys=True).encode())
+    names = [build.__name__, fit.__name__]
+    digest.update(json.dumps([names, options, vars(settings)], sort_keys=True).encode())
     for array in data:
         digest.update(f"{array.dtype.str} {array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)
