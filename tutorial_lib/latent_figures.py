@@ -331,7 +331,7 @@ def _bare_map(points, labels, edges: Sequence[float]) -> bytes:
 
 def _picker_fallback(points, labels, drawn: Sheet, title: str) -> bytes:
     """Return a picture of five points on the map and what is decoded there."""
-    spots = [(0.0, 0.0), (0.5, 0.0), (1.0, 0.0), (0.6, 0.3), (0.6, 0.8)]
+    spots = [(0.05, 0.05), (0.55, 0.05), (1.05, 0.05), (0.65, 0.35), (0.65, 0.85)]
     fig, axes = plotting.figure(1, 6, title=title, size=(9.2, 2.6), width_ratios=[2] + [1] * 5)
     draw_points(axes[0], points, labels, small=True)
     left, right, low, high = drawn.window
