@@ -115,6 +115,15 @@ def test_damaged_pictures_are_listed_or_stop_it(recipes, tmp_path):
         records.write_records([gone], tmp_path / "c", tolerant=True)
 
 
+def test_masks_are_png_that_anyone_reads(tmp_path):
+    from tutorial_lib.data.images import read_labels
+
+    for shape in ((1, 1), (3, 1), (40, 57)):
+        labels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+        (tmp_path / "x.png").write_bytes(records.png_bytes(labels))
+        assert np.array_equal(read_labels(tmp_path / "x.png"), labels)
+
+
 @pytest.fixture
 def written(recipes, tmp_path):
     records.write_records(recipes, tmp_path, shards=3)

@@ -17,7 +17,9 @@ import hashlib
 import io
 import json
 import multiprocessing
+import struct
 import tempfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -252,10 +254,25 @@ def jpeg_bytes(sample: Sample) -> bytes:
 
 
 def png_bytes(labels: np.ndarray) -> bytes:
-    """Return a label map as gray PNG."""
-    buffer = io.BytesIO()
-    Image.fromarray(labels).save(buffer, "PNG")
-    return buffer.getvalue()
+    """Return a label map as gray PNG, without the filters that photographs gain from.
+
+    Label maps are flat: unfiltered they take half the bytes, and half the time to decode. Pillow
+    cannot be asked for that, so the three chunks of the file are put together here.
+    """
+    height, width = labels.shape
+    rows = np.zeros((height, width + 1), np.uint8)  # each row starts with its filter: 0, none
+    rows[:, 1:] = labels
+    packer = zlib.compressobj(level=1, strategy=zlib.Z_RLE)
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        check = zlib.crc32(kind + content)
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", check)
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    content = packer.compress(rows.tobytes()) + packer.flush()
+    return b"".join(
+        [b"\x89PNG\r\n\x1a\n", chunk(b"IHDR", header), chunk(b"IDAT", content), chunk(b"IEND", b"")]
+    )
 
 
 def decode(record: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -264,7 +281,7 @@ def decode(record: tf.Tensor) -> dict[str, tf.Tensor]:
     return {
         "id": example["id"],
         "image": tf.io.decode_jpeg(example["image"], channels=3, dct_method="INTEGER_ACCURATE"),
-        "labels": tf.io.decode_png(example["labels"], channels=1)[..., 0],
+        "labels": tf.squeeze(tf.io.decode_png(example["labels"], channels=1), axis=-1),
     }
 
 
