@@ -10,10 +10,10 @@ PYTEST := $(BIN)/python -m pytest
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lab refresh lint lock clean
+.PHONY: help install run test lab tensorboard refresh lint lock clean
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(INSTALLED) ## make .venv with the locked versions (the others do it by themselves)
 
@@ -35,6 +35,9 @@ test: $(INSTALLED) ## run all tests, and check that the notebooks still say what
 
 lab: $(INSTALLED) ## open the notebooks in JupyterLab
 	@$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks/01_convolution_arithmetic.ipynb
+
+tensorboard: $(INSTALLED) ## watch trainings: graph, curves, predictions (prints an address)
+	@$(BIN)/tensorboard --logdir $(or $(TUTORIAL_DATA),data)/cache/tensorboard
 
 refresh: $(INSTALLED) ## execute the notebooks and store their outputs in notebooks/
 	@$(BIN)/tutorial refresh $(ARGS)

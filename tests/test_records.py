@@ -253,6 +253,17 @@ def test_the_same_epoch_of_the_same_seed_is_the_same(coordinates):
     assert len(set(whole)) == 9 and not set(stream(0, 3, seed=4)) & set(whole)
 
 
+@pytest.mark.parametrize("program", [0, 1])
+def test_the_order_hangs_on_the_seed_given_not_on_that_of_the_program(coordinates, program):
+    tf.random.set_seed(program)
+    batches = records.segmentation_batches(coordinates, 60, 40, 9, seed=0, epochs=(2, 3))
+    ((_, labels),) = batches.as_numpy_iterator()
+    tf.random.set_seed(2)
+    batches = records.segmentation_batches(coordinates, 60, 40, 9, seed=0, epochs=(2, 3))
+    ((_, again),) = batches.as_numpy_iterator()
+    assert np.array_equal(labels, again)
+
+
 def test_passes_over_one_dataset_differ_and_repeat(coordinates):
     def passes():
         batches = records.segmentation_batches(coordinates, 60, 40, 9, seed=3)

@@ -166,3 +166,12 @@ def test_scores_at_thresholds_agree_with_the_confusion_matrix(example):
         thresholds.curve([(labels, logits[..., 0] * 9)])
     with pytest.raises(InputError, match="differ"):
         thresholds.curve([(labels, p[:1])])
+
+
+def test_the_center_prior_finds_what_never_moves():
+    labels = np.zeros((4, 5, 6), np.uint8)
+    labels[:, 1:3, 2:4] = 1
+    labels[0, 4] = 1  # once is not often enough
+    labels[:, 0] = 255
+    prior = thresholds.center_prior([(None, labels[:2]), (None, labels[2:])])
+    assert prior.shape == (5, 6) and prior[1:3, 2:4].all() and not prior[4].any()

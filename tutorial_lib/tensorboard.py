@@ -23,7 +23,11 @@ def callbacks(name: str, images: np.ndarray, labels: np.ndarray) -> list[keras.c
 
 
 class Triples(keras.callbacks.Callback):
-    """Logs input, mask and prediction side by side after each epoch."""
+    """Logs input, mask and prediction side by side after each epoch.
+
+    Attributes:
+        frames: What was logged, one uint8 (n, h, 3 w, 3) for each epoch.
+    """
 
     def __init__(self, folder: Path, images: np.ndarray, labels: np.ndarray):
         """Make the callback.
@@ -36,6 +40,7 @@ class Triples(keras.callbacks.Callback):
         super().__init__()
         self.folder, self.images, self.labels = folder, np.asarray(images), np.asarray(labels)
         self.writer = None
+        self.frames: list[np.ndarray] = []
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
         import tensorflow as tf
@@ -43,8 +48,9 @@ class Triples(keras.callbacks.Callback):
         if self.writer is None:
             self.writer = tf.summary.create_file_writer(str(self.folder))
         logits = np.asarray(self.model(self.images, training=False))[..., 0]
+        self.frames.append(triples(self.images, self.labels, logits))
         with self.writer.as_default(step=epoch):
-            tf.summary.image("input, mask, prediction", triples(self.images, self.labels, logits))
+            tf.summary.image("input, mask, prediction", self.frames[-1])
         self.writer.flush()
 
     def on_train_end(self, logs=None) -> None:

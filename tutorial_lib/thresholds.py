@@ -72,3 +72,21 @@ def curve(batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> Curve:
         dice=2 * right / (right + wrong + everything),
         iou=right / (wrong + everything),
     )
+
+
+def center_prior(batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Return the best guess of someone who never looks at the picture: where things mostly are.
+
+    How often each pixel is labeled 1 is counted over the training pictures, and cut where the IoU
+    on them is highest.
+
+    Args:
+        batches: Pairs of anything and labels (batch, height, width), 255 void.
+
+    Returns:
+        bool (height, width).
+    """
+    labels = np.concatenate([np.asarray(label) for _, label in batches])
+    seen = np.maximum((labels != VOID).sum(axis=0), 1)
+    often = (labels == 1).sum(axis=0) / seen
+    return often > curve([(labels, np.broadcast_to(often, labels.shape))]).best()

@@ -615,6 +615,10 @@ def _batches(folder: Path, prepare: Callable, batch_size: int, seed, epochs, sha
 
     def one_epoch(epoch) -> tf.data.Dataset:
         order = None if seed is None else epoch * 1_000_003 + seed
+        if not tf.executing_eagerly():
+            # Of the graph of this function alone. Without it the order would depend on the
+            # program's seed as well, and shuffling by a tensor would fail where that is 0.
+            tf.random.set_seed(1)
         places = tf.data.Dataset.range(shard[0], count(folder), shard[1])
         dataset = tf.data.Dataset.zip(read_records(folder, order, shard), places)
         dataset = dataset.map(
