@@ -64,6 +64,27 @@ def test_trained_pictures_may_differ_in_detail_but_not_in_substance(evidence):
     assert compare(old, [(scene[::-1], "a")], True, evidence)
 
 
+@pytest.mark.parametrize(
+    ("new", "same"),
+    [
+        ("IoU 0.52 of 1,020 pictures", True),
+        ("IoU 0.56 of 1,000 pictures", False),
+        ("IoU 0.50 of 1,200 pictures", False),
+        ("IoU -0.50 of 1,000 pictures", False),
+        ("IoU 0.50 of 1,000 scenes", False),
+        ("IoU 0.50 of 1,000 pictures, 7 bad", False),
+        ("IoU 0.50", False),
+    ],
+)
+def test_numbers_may_differ_by_their_tolerance_and_the_words_not_at_all(new, same):
+    old = "IoU 0.50 of 1,000 pictures"
+    assert (checking.adopt_numbers(new, old, tolerance=0.05) == old) is same
+
+
+def test_names_are_not_numbers():
+    assert checking.adopt_numbers("conv2d 1.0e-3", "conv3d 1.01e-3", 0.05) == "conv2d 1.01e-3"
+
+
 def executed_notebook(path, source):
     """Write a notebook whose stored output is that of the source."""
     from nbclient import NotebookClient
@@ -73,6 +94,18 @@ def executed_notebook(path, source):
     NotebookClient(notebook).execute()
     nbformat.write(notebook, path)
     return notebook
+
+
+@pytest.mark.parametrize(
+    ("tags", "passes"), [([], False), (["numbers-within-5%"], True)], ids=["untagged", "tagged"]
+)
+def test_nbval_tolerates_numbers_where_a_tag_says_so(tmp_path, tags, passes):
+    path = tmp_path / "01_numbers.ipynb"
+    notebook = executed_notebook(path, "print('IoU 0.50')")
+    notebook.cells[0].source = "print('IoU 0.51')"
+    notebook.cells[0].metadata["tags"] = tags
+    nbformat.write(notebook, path)
+    assert (run_nbval(tmp_path).returncode == 0) is passes
 
 
 def run_nbval(folder):
@@ -102,6 +135,28 @@ def test_nbval_notices_a_changed_picture(tmp_path, change, complaint):
     assert done.returncode == bool(complaint), done.stdout
     assert complaint in done.stdout
     assert (tmp_path / "build" / "figures").exists() == (complaint == "differs by")
+
+
+PLAYER = """\
+from tutorial_lib import animation
+
+animation.play(animation.slide({i}, 3), title="{title}")
+"""
+
+
+@pytest.mark.parametrize(
+    "change", [{}, {"i": 6}, {"title": "Another"}], ids=["unchanged", "another size", "title"]
+)
+def test_nbval_looks_into_animations(tmp_path, change):
+    path = tmp_path / "01_player.ipynb"
+    good = {"i": 5, "title": "A kernel"}
+    notebook = executed_notebook(path, PLAYER.format(**good))
+    notebook.cells[0].source = PLAYER.format(**good | change)
+    nbformat.write(notebook, path)
+
+    done = run_nbval(tmp_path)
+
+    assert done.returncode == bool(change), done.stdout
 
 
 def test_stderr_does_not_count_but_stdout_does(tmp_path):

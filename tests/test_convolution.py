@@ -20,6 +20,8 @@ GUIDE = [
     ("dilation", 7, 3, 0, 3, 1, 2),
     ("numerical_no_padding_no_strides", 5, 3, 0, 3, 1, 1),
     ("numerical_padding_strides", 5, 3, 1, 3, 2, 1),
+    ("numerical_average_pooling", 5, 3, 0, 3, 1, 1),
+    ("numerical_max_pooling", 5, 3, 0, 3, 1, 1),
 ]
 GUIDE_TRANSPOSED = [row for row in GUIDE[:7]]
 
@@ -272,6 +274,12 @@ def test_gradients_of_a_strided_transpose_with_output_padding_by_finite_differen
             np.testing.assert_allclose(gradient[place], (sums[0] - sums[1]) / 2e-5, rtol=1e-6)
 
 
+def test_bytes_do_not_overflow():
+    x, w = np.full((1, 3, 3, 1), 200, np.uint8), np.full((3, 3, 1, 1), 200, np.uint8)
+    assert conv.conv2d(x, w).item() == 9 * 200 * 200
+    assert conv.conv2d_transpose(x, w)[0, 2, 2, 0] == 9 * 200 * 200
+
+
 def test_same_padding_puts_the_odd_zero_at_the_end():
     assert conv.same_padding(6, 3, 2) == (0, 1)
     assert conv.same_padding(5, 3, 2) == (1, 1)
@@ -310,12 +318,21 @@ def test_counts_of_a_depthwise_layer_equal_keras():
         ),
         (lambda: conv.output_size(5, 3, s=1.5), "s=1.5 is impossible; the stride is a whole"),
         (lambda: conv.output_size(0, 1), "the input size is a whole number, at least 1"),
-        (lambda: conv.output_size(5, 3, p=-1), "padding is 0 or more"),
+        (lambda: conv.output_size(5, 3, p=-1), "padding is a whole number, at least 0"),
+        (lambda: conv.output_size(5, 3, p=1.5), "p=1.5 is impossible; padding is a whole"),
         (lambda: conv.output_size(5, 3, d=0), "the dilation is a whole number, at least 1"),
         (lambda: conv.transposed_output_size(2, 3, 2, output_padding=2), "between 0 and s - 1"),
         (lambda: conv.transposed_output_size(1, 1, p=3), "nothing is left"),
         (lambda: conv.conv2d(np.ones((4, 4)), np.ones((2, 2))), "expected x"),
         (lambda: conv.receptive_field([(3, 0)]), "s=0 is impossible"),
+        (lambda: conv.transposed_output_size(3, 3, 2, output_padding=0.5), "padding=0.5 is imp"),
+        (lambda: conv.parameter_count(3, 10, 5, groups=4), "groups=4 must divide the 10 and 5"),
+        (lambda: conv.insert_zeros(np.ones((1, 2, 2, 1)), 0), "s=0 is impossible"),
+        (
+            lambda: conv.conv2d(np.ones((1, 4, 4, 1)), np.ones((2, 2, 1, 1)), (1, 1, 1)),
+            r"one for each of two axes, got \(1, 1, 1\)",
+        ),
+        (lambda: conv.conv2d_transpose([1], [1]), "w \\(height, width, out, in\\)"),
         (
             lambda: conv.conv2d(np.ones((1, 4, 4, 2)), np.ones((2, 2, 3, 1))),
             "x has 2 channels, but w is made for 3",

@@ -3,7 +3,9 @@
 import functools
 import hashlib
 import http.server
+import os
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,14 +16,29 @@ from tutorial_lib.errors import InputError
 
 def test_bundled_digits():
     digits = mnist.load()
-    assert digits.train_images.shape == (4000, 28, 28) and digits.test_images.shape == (
-        1000,
-        28,
-        28,
-    )
-    assert np.bincount(digits.test_labels).tolist() == [100] * 10
+    assert digits.train_images.shape == (3334, 28, 28)
+    assert digits.test_images.shape == (1666, 28, 28)
+    assert set(np.bincount(digits.test_labels)) == {166, 167}
     few = mnist.load(digits=[1, 5, 6])
-    assert set(few.train_labels) == {1, 5, 6} and len(few.train_labels) == 1200
+    assert set(few.train_labels) == {1, 5, 6}
+    assert len(few.train_labels) == 1000 and len(few.test_labels) == 500
+
+
+def test_no_bundled_digit_is_in_both_parts():
+    digits = mnist.load()
+    train = {image.tobytes() for image in digits.train_images}
+    assert not any(image.tobytes() in train for image in digits.test_images)
+
+
+@pytest.mark.skipif("TUTORIAL_REAL_DATA" not in os.environ, reason="TUTORIAL_REAL_DATA is not set")
+def test_bundled_digits_are_training_digits_of_mnist():
+    # So whoever trains on `mnist` must not test on `bundled`.
+    bundled = mnist.load()
+    whole = mnist.load("mnist", str(Path(os.environ["TUTORIAL_REAL_DATA"]).resolve() / "mnist"))
+    train = {image.tobytes() for image in whole.train_images}
+    assert all(image.tobytes() in train for image in bundled.train_images)
+    assert all(image.tobytes() in train for image in bundled.test_images)
+    assert not any(image.tobytes() in train for image in whole.test_images)
 
 
 @pytest.fixture

@@ -57,6 +57,10 @@ def test_every_picture_has_alt_text(notebook):
         for output in cell["outputs"]:
             if "image/png" in output.get("data", {}):
                 assert len(output["metadata"]["image/png"]["alt"].split()) > 3
+            page = "".join(output.get("data", {}).get("text/html", ""))
+            for image in re.findall(r"<(?:img|canvas)[^>]*>", page):
+                alt = re.search(r'(?:alt|aria-label)="([^"]+)"', image)
+                assert alt and len(alt[1].split()) > 3
     prose = "".join(text(c) for c in notebook["cells"] if c["cell_type"] == "markdown")
     assert "![](" not in prose
 
@@ -83,7 +87,8 @@ def test_parameters_are_typed_and_explained(path):
     parameters = execution.notebook_parameters(path)
     types = {"profile": "str", "dataset": "str", "data_dir": "str", "seed": "int"}
     for name, entry in parameters.items():
-        assert entry["type"] == types.get(name, "int") and len(entry["help"].split()) > 3
+        expected = "bool" if name == "retrain" else types.get(name, "int")
+        assert entry["type"] == expected and len(entry["help"].split()) > 3
     assert set(types) <= set(parameters)
     assert parameters["profile"]["default"] == '"quick"'
     assert parameters["dataset"]["default"] == '"bundled"'

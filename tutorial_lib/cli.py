@@ -102,14 +102,70 @@ def refresh(names, timeout: float) -> None:
 
 
 @main.command()
-def pretrain() -> None:
-    """Train the classifier that notebook 05 starts from (for maintainers)."""
+@click.argument("chapter", type=click.Choice(["03", "05"]), default="05")
+def pretrain(chapter: str) -> None:
+    """Train the nets that come with notebook 03 or 05 (for maintainers)."""
+    if chapter == "03":
+        _ship_autoencoders()
+        return
     from tutorial_lib import pretraining
     from tutorial_lib.data.cache import file_hash
 
     accuracy = pretraining.train_classifier(echo=click.echo)
     click.echo(f"accuracy on new pictures: {accuracy:.3f}")
     click.echo(f"CHECKPOINT_SHA256 = {file_hash(pretraining.CHECKPOINT)!r}")
+
+
+def _ship_autoencoders() -> None:
+    """Train all nets of notebook 03, by running it, and keep the slow ones."""
+    import os
+    import tempfile
+
+    from tutorial_lib import checkpoints, execution
+
+    (path,) = execution.find_notebooks(["03"])
+    with tempfile.TemporaryDirectory() as home:
+        os.environ["TUTORIAL_DATA"] = home
+        output = CHECKOUT / "build" / "pretrain" / path.name
+        result = execution.execute(path, output, {"retrain": True}, timeout=3600)
+        click.echo(f"{result.name}: {result.summary()}")
+        if result.status != "passed":
+            sys.exit(1)
+        for folder in checkpoints.ship("ten-digits*", Path(home)):
+            click.echo(folder)
+
+
+@main.command()
+@click.option("-i", "--input", "i", type=int, default=5, show_default=True, help="Input size.")
+@click.option("-k", "--kernel", "k", type=int, default=3, show_default=True, help="Kernel size.")
+@click.option("-s", "--stride", "s", type=int, default=1, show_default=True, help="Stride.")
+@click.option("-p", "--padding", "p", type=int, default=0, show_default=True, help="Padding.")
+@click.option("-d", "--dilation", "d", type=int, default=1, show_default=True, help="Dilation.")
+@click.option("--output-padding", type=int, default=0, help="For a transposed convolution.")
+@click.option("--transposed", "kind", flag_value="transposed", help="Over inserted zeros.")
+@click.option("--stamping", "kind", flag_value="stamping", help="Transposed, as stamping.")
+@click.argument("path", type=click.Path(dir_okay=False, path_type=Path))
+def animate(kind, output_padding: int, path: Path, **geometry: int) -> None:
+    """Write a convolution as an animation to PATH, a GIF.
+
+    All sizes but the input's are those of the direct convolution.
+    """
+    from tutorial_lib import animation
+
+    if path.suffix.lower() != ".gif":
+        raise InputError(f"{path} should end in .gif")
+    if output_padding and not kind:
+        raise InputError("--output-padding goes with --transposed or --stamping")
+    if kind:
+        geometry["output_padding"] = output_padding
+    describe = {
+        None: animation.slide,
+        "transposed": animation.transposed_slide,
+        "stamping": animation.stamping_slide,
+    }[kind]
+    sliding = describe(**geometry)
+    animation.save_gif(sliding, path)
+    click.echo(f"{path}: {sliding.story}")
 
 
 @main.group()

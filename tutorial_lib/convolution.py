@@ -14,12 +14,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from tutorial_lib.errors import InputError
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 Padding = str | int | Sequence
 Pair = int | tuple[int, int]
@@ -38,16 +41,15 @@ def output_size(i: int, k: int, s: int = 1, p: int = 0, d: int = 1) -> int:
         d: Dilation: distance between neighboring kernel elements; 1 is an ordinary kernel.
 
     Raises:
-        InputError: if a size, stride or dilation is below 1, or the kernel does not fit.
+        InputError: if a size, stride or dilation is below 1, padding is negative, one of them is
+            no whole number, or the kernel does not fit.
     """
-    _check(i=i, k=k, s=s, d=d)
-    if p < 0:
-        raise InputError(f"p={p} is impossible; padding is 0 or more")
+    _check(i=i, k=k, s=s, p=p, d=d)
     reach = d * (k - 1) + 1
     if reach > i + 2 * p:
         raise InputError(
-            f"a kernel that reaches over {reach} pixels does not fit into {i} + 2·{p}; "
-            "use a larger input, more padding or a smaller kernel"
+            f"a kernel that reaches over {reach} pixels does not fit into {i + 2 * p} pixels, "
+            "padding included; use a larger input, more padding or a smaller kernel"
         )
     return (i + 2 * p - reach) // s + 1
 
@@ -62,13 +64,12 @@ def transposed_output_size(
     maps to i. With stride s there are s of them; `output_padding` picks one.
 
     Raises:
-        InputError: if a size, stride or dilation is below 1, the output padding is not between 0
-            and s - 1, or nothing would be left.
+        InputError: if a size, stride or dilation is below 1, padding is negative, the output
+            padding is not between 0 and s - 1, or nothing would be left.
     """
-    _check(i=i, k=k, s=s, d=d)
-    if p < 0:
-        raise InputError(f"p={p} is impossible; padding is 0 or more")
-    if not 0 <= output_padding < s:
+    _check(i=i, k=k, s=s, p=p, d=d)
+    _check(output_padding=output_padding)
+    if output_padding >= s:
         raise InputError(f"output_padding={output_padding} must lie between 0 and s - 1 = {s - 1}")
     size = s * (i - 1) + d * (k - 1) + 1 - 2 * p + output_padding
     if size < 1:
@@ -80,6 +81,9 @@ def same_padding(i: int, k: int, s: int = 1, d: int = 1) -> tuple[int, int]:
     """Return the zeros (before, after) that TensorFlow's "SAME" adds along one axis.
 
     They make the output ⌈i / s⌉ long. If their number is odd, the extra zero goes to the end.
+
+    Raises:
+        InputError: if a size, stride or dilation is below 1.
     """
     _check(i=i, k=k, s=s, d=d)
     total = max((-(-i // s) - 1) * s + d * (k - 1) + 1 - i, 0)
@@ -106,12 +110,12 @@ def conv2d(
             its part of the input. With as many groups as channels: a depthwise convolution.
 
     Returns:
-        (batch, out height, out width, out), of the inputs' type.
+        (batch, out height, out width, out), of the inputs' type; integers become int64.
 
     Raises:
         InputError: if shapes do not match or the kernel does not fit.
     """
-    _check_arrays(x, w, groups)
+    x, w = _checked(x, w, groups)
     axes, shape = _direct_axes(x, w, stride, padding, dilation)
     # One product of matrices: each row a window, each column a kernel.
     return _as_maps(_gather(x, axes, groups) @ _as_matrix(w, groups), shape)
@@ -133,7 +137,7 @@ def conv2d_grad(
     Raises:
         InputError: as `conv2d`, or if `upstream` has not the shape of its result.
     """
-    _check_arrays(x, w, groups)
+    x, w = _checked(x, w, groups)
     axes, shape = _direct_axes(x, w, stride, padding, dilation)
     _check_upstream(upstream, (*shape, w.shape[-1]))
     rows = _as_rows(upstream, groups)
@@ -170,7 +174,7 @@ def conv2d_transpose(
         InputError: if shapes do not match, nothing would be left, or the direct convolution
             would not map the output's size back to the input's.
     """
-    _check_arrays(x, w, groups, transposed=True)
+    x, w = _checked(x, w, groups, transposed=True)
     axes, shape = _transposed_axes(x, w, stride, padding, dilation, output_padding, groups)
     return _scatter(_as_rows(x, groups) @ _as_matrix(w, groups).mT, axes, shape)
 
@@ -192,7 +196,7 @@ def conv2d_transpose_grad(
     Raises:
         InputError: as `conv2d_transpose`, or if `upstream` has not the shape of its result.
     """
-    _check_arrays(x, w, groups, transposed=True)
+    x, w = _checked(x, w, groups, transposed=True)
     axes, shape = _transposed_axes(x, w, stride, padding, dilation, output_padding, groups)
     _check_upstream(upstream, shape)
     windows = _gather(upstream, axes, groups)
@@ -207,7 +211,7 @@ def convolution_matrix(
     padding: Padding = "VALID",
     dilation: Pair = 1,
     groups: int = 1,
-):
+) -> sparse.csr_array:
     """Return the sparse matrix C of a convolution: `conv2d(x, w)` flattened is C @ x flattened.
 
     Its transpose is the transposed convolution, and also the gradient with respect to x
@@ -227,10 +231,11 @@ def convolution_matrix(
     """
     from scipy import sparse
 
+    w = np.asarray(w)
     inputs, outputs = w.shape[2] * groups, w.shape[3]
     # Gathering the numbers of the pixels, not their values, tells where each weight belongs.
     numbers = np.arange(1, math.prod(input_shape) * inputs + 1).reshape(1, *input_shape, inputs)
-    _check_arrays(numbers, w, groups)
+    numbers, w = _checked(numbers, w, groups)
     axes, shape = _direct_axes(numbers, w, stride, padding, dilation)
     columns = _gather(numbers, axes, groups)[..., None]  # (groups, windows, weights, 1)
     values = _as_matrix(w, groups)[:, None]  # (groups, 1, weights, outputs of the group)
@@ -243,8 +248,13 @@ def convolution_matrix(
 
 
 def insert_zeros(x: np.ndarray, stride: Pair) -> np.ndarray:
-    """Put stride - 1 zeros between neighboring pixels of NHWC images."""
+    """Put stride - 1 zeros between neighboring pixels of NHWC images.
+
+    Raises:
+        InputError: if a stride is below 1.
+    """
     rows, columns = _pair(stride)
+    _check(s=min(rows, columns))
     batch, height, width, channels = x.shape
     spread = np.zeros(
         (batch, (height - 1) * rows + 1, (width - 1) * columns + 1, channels), x.dtype
@@ -253,7 +263,7 @@ def insert_zeros(x: np.ndarray, stride: Pair) -> np.ndarray:
     return spread
 
 
-def receptive_field(stack: Sequence[tuple[int, int]] | Sequence[tuple[int, int, int]]):
+def receptive_field(stack: Sequence[tuple[int, ...]]) -> list[tuple[int, int]]:
     """Return how much of the input one output pixel sees, layer by layer.
 
     Args:
@@ -280,8 +290,14 @@ def receptive_field(stack: Sequence[tuple[int, int]] | Sequence[tuple[int, int, 
 def parameter_count(
     kernel: Pair, inputs: int, outputs: int, bias: bool = True, groups: int = 1
 ) -> int:
-    """Return the number of weights of a convolution layer; the image's size does not matter."""
+    """Return the weights and biases of a convolution layer; the image's size does not matter.
+
+    Raises:
+        InputError: if `groups` does not divide both numbers of channels.
+    """
     height, width = _pair(kernel)
+    if groups < 1 or inputs % groups or outputs % groups:
+        raise InputError(f"groups={groups} must divide the {inputs} and {outputs} channels")
     return (height * width * (inputs // groups) + bias) * outputs
 
 
@@ -380,9 +396,14 @@ def _direct_axes(x, w, stride, padding, dilation):
     """Return the two axes of a convolution, and (batch, out height, out width)."""
     axes = []
     for i, k, s, d, pad in zip(
-        x.shape[1:3], w.shape[:2], _pair(stride), _pair(dilation), _sides(padding), strict=True
+        x.shape[1:3],
+        w.shape[:2],
+        _pair(stride),
+        _pair(dilation),
+        _axis_paddings(padding),
+        strict=True,
     ):
-        before, after = _zeros(pad, i, k, s, d)
+        before, after = _zeros_added(pad, i, k, s, d)
         windows = output_size(i + before + after, k, s, 0, d)  # raises if the kernel does not fit
         axes.append(_Axis(k, s, d, before, after, windows))
     return axes, (len(x), axes[0].windows, axes[1].windows)
@@ -397,12 +418,12 @@ def _transposed_axes(x, w, stride, padding, dilation, output_padding, groups):
         w.shape[:2],
         _pair(stride),
         _pair(dilation),
-        _sides(padding),
+        _axis_paddings(padding),
         extras,
         strict=True,
     ):
         size = _transposed_size(i, k, s, d, pad, extra)
-        before, after = _zeros(pad, size, k, s, d)
+        before, after = _zeros_added(pad, size, k, s, d)
         axes.append(_Axis(k, s, d, before, after, i))
         sizes.append(size)
     return axes, (len(x), *sizes, w.shape[2] * groups)
@@ -429,7 +450,7 @@ def _transposed_size(i: int, k: int, s: int, d: int, pad, extra: int | None) -> 
     return size
 
 
-def _sides(padding: Padding) -> list:
+def _axis_paddings(padding: Padding) -> list:
     """Return "VALID", "SAME" or (before, after) for each of the two axes."""
     if isinstance(padding, str):
         if padding.upper() not in ("VALID", "SAME"):
@@ -441,38 +462,55 @@ def _sides(padding: Padding) -> list:
         sides = [tuple(side) for side in padding]
     else:
         raise InputError(f"padding={padding!r} must be a number or ((top, bottom), (left, right))")
-    if min(min(side) for side in sides) < 0:
-        raise InputError(f"padding={padding!r} is impossible; zeros are 0 or more")
+    _check(p=min(min(side) for side in sides))
     return sides
 
 
-def _zeros(pad, i: int, k: int, s: int, d: int) -> tuple[int, int]:
-    """Return the zeros (before, after) along one axis; `pad` as `_sides` returns it."""
+def _zeros_added(pad, i: int, k: int, s: int, d: int) -> tuple[int, int]:
+    """Return the zeros (before, after) along one axis; `pad` as `_axis_paddings` returns it."""
     if pad == "SAME":
         return same_padding(i, k, s, d)
     return (0, 0) if pad == "VALID" else pad
 
 
 def _check(**values: int) -> None:
-    names = {"i": "input size", "k": "kernel size", "s": "stride", "d": "dilation"}
+    """Check sizes, strides and dilations, which start at 1, and paddings, which start at 0."""
+    names = {
+        "i": "the input size",
+        "k": "the kernel size",
+        "s": "the stride",
+        "d": "the dilation",
+        "p": "padding",
+        "output_padding": "output padding",
+    }
     for name, value in values.items():
-        if value != int(value) or value < 1:
+        least = 0 if "padding" in names[name] else 1
+        if value != int(value) or value < least:
             raise InputError(
-                f"{name}={value} is impossible; the {names[name]} is a whole number, at least 1"
+                f"{name}={value} is impossible; {names[name]} is a whole number, at least {least}"
             )
 
 
-def _check_arrays(x: np.ndarray, w: np.ndarray, groups: int, transposed: bool = False) -> None:
-    if np.ndim(x) != 4 or np.ndim(w) != 4:
+def _checked(x, w, groups: int, transposed: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Return images and kernels as arrays that match, small integers as int64.
+
+    Sums of products of uint8 pixels would overflow without a word.
+    """
+    x, w = np.asarray(x), np.asarray(w)
+    order = "out, in" if transposed else "in, out"
+    if x.ndim != 4 or w.ndim != 4:
         raise InputError(
-            f"expected x (batch, height, width, channels) and w (height, width, in, out), "
-            f"got {np.shape(x)} and {np.shape(w)}"
+            f"expected x (batch, height, width, channels) and w (height, width, {order}), "
+            f"got {x.shape} and {w.shape}"
         )
     if groups < 1 or w.shape[3] % groups:
-        raise InputError(f"groups={groups} must divide the {w.shape[3]} channels of the last axis")
+        raise InputError(f"groups={groups} must divide the {w.shape[3]} channels of w's last axis")
     channels = w.shape[3] if transposed else w.shape[2] * groups
     if x.shape[3] != channels:
         raise InputError(f"x has {x.shape[3]} channels, but w is made for {channels}")
+    if np.result_type(x, w).kind in "iub":
+        return x.astype(np.int64), w.astype(np.int64)
+    return x, w
 
 
 def _check_upstream(upstream: np.ndarray, shape: Sequence[int]) -> None:
@@ -483,4 +521,6 @@ def _check_upstream(upstream: np.ndarray, shape: Sequence[int]) -> None:
 
 
 def _pair(value: Pair) -> tuple[int, int]:
+    if np.shape(value) not in ((), (2,)):
+        raise InputError(f"expected one number, or one for each of two axes, got {value!r}")
     return (value, value) if np.ndim(value) == 0 else tuple(value)

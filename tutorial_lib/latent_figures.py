@@ -1,0 +1,338 @@
+"""The pictures of notebook 03: the map of codes, what it decodes to, and a walk across it."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from string import Template
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from PIL import Image
+
+from tutorial_lib import animation, plotting
+from tutorial_lib.latent import nearest
+from tutorial_lib.plotting import PALETTE
+
+# What is drawn of the map: x from, x to, y from, y to. Fixed, so that pictures of two runs can be
+# laid on top of each other.
+WINDOW = (-0.6, 1.8, -0.8, 1.0)
+MARKS = "os^Dvp*Xhd"
+X_LABEL, Y_LABEL = "from the ones to the sixes", "toward the fives"
+WALK_MS = 160
+WALK_COLORS, GRAYS = 160, 16  # few grays leave enough colors for the points
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """What a decoder draws at the points of a grid on the map.
+
+    Attributes:
+        xs, ys: The grid's columns and rows, both rising.
+        images: float (rows, columns, 28, 28).
+        known: bool (rows, columns): whether the code of a training digit lies near.
+        cell: Distance of two neighbors on the grid.
+    """
+
+    xs: np.ndarray
+    ys: np.ndarray
+    images: np.ndarray
+    known: np.ndarray
+    cell: float
+
+
+def sheet(
+    decode: Callable, known: np.ndarray, cell: float = 0.2, window: Sequence[float] = WINDOW
+) -> Sheet:
+    """Decode a grid of points of the map.
+
+    Args:
+        decode: From map points (n, 2) to pictures (n, 28, 28) or (n, 28, 28, 1).
+        known: (n, 2), where the training digits lie on the map. A point is known if one of them
+            lies within its cell, or as near as the cell's corners.
+        cell: Distance of two points.
+        window: x from, x to, y from, y to.
+    """
+    left, right, low, high = window
+    xs = np.arange(left + cell / 2, right, cell)
+    ys = np.arange(low + cell / 2, high, cell)
+    points = np.stack(np.meshgrid(xs, ys), axis=-1).reshape(-1, 2)
+    images = np.reshape(decode(points), (len(ys), len(xs), 28, 28))
+    _, distances = nearest(points, known, 1)
+    near = distances[:, 0].reshape(len(ys), len(xs)) <= cell / np.sqrt(2)
+    return Sheet(xs, ys, images, near, cell)
+
+
+def show_map(
+    points: np.ndarray,
+    labels: np.ndarray,
+    *,
+    title: str,
+    alt: str,
+    under: Sheet | None = None,
+    size: tuple[float, float] = (7.4, 6.2),
+) -> None:
+    """Show digits as points of the map, over what the decoder draws there.
+
+    Args:
+        points: (n, 2) on the map.
+        labels: (n,) their digits.
+        title, alt: As for `plotting.figure` and `plotting.show`.
+        under: Drawn below the points. Where no training digit is near, the paper is tinted.
+        size: Width and height in inches.
+    """
+    fig, ax = plotting.figure(title=title, size=size)
+    if under is not None:
+        draw_sheet(ax, under)
+    draw_points(ax, points, labels, small=under is not None)
+    _frame(ax)
+    ax.legend(ncols=3, loc="lower right", bbox_to_anchor=(1, 1), handletextpad=0, borderaxespad=0)
+    plotting.show(fig, alt=alt, dpi=plotting.PHOTO_DPI if under is not None else plotting.DPI)
+
+
+def draw_points(ax, points: np.ndarray, labels: np.ndarray, small: bool = False) -> None:
+    """Draw one mark a digit, in the color and shape of its kind."""
+    for number, digit in enumerate(np.unique(labels)):
+        ax.scatter(
+            *points[labels == digit].T,
+            marker=MARKS[number],
+            s=12 if small else 22,
+            color=plotting.CYCLE[number % len(plotting.CYCLE)],
+            edgecolors="white",
+            linewidths=0.4,
+            alpha=0.85,
+            label=str(digit),
+        )
+
+
+def draw_sheet(ax, drawn: Sheet) -> None:
+    """Draw the decoded digits in their places, dark ink on white; on tinted paper where unknown."""
+    paper = np.where(drawn.known[..., None], 1.0, np.array(to_rgb(PALETTE["void"])))
+    ink = np.array(to_rgb(PALETTE["ink"]))
+    depth = 0.75 * np.clip(drawn.images, 0, 1)[..., None]
+    cells = (1 - depth) * paper[:, :, None, None] + depth * ink
+    # Rows of the grid rise, rows of a picture fall.
+    picture = cells[::-1].transpose(0, 2, 1, 3, 4)
+    picture = picture.reshape(len(drawn.ys) * 28, len(drawn.xs) * 28, 3)
+    half = drawn.cell / 2
+    edges = (drawn.xs[0] - half, drawn.xs[-1] + half, drawn.ys[0] - half, drawn.ys[-1] + half)
+    ax.imshow(np.clip(picture, 0, 1), extent=edges, interpolation="antialiased", zorder=0)
+
+
+def _frame(ax) -> None:
+    """Give an axes the map's window and labels."""
+    left, right, low, high = WINDOW
+    ax.set(xlim=(left, right), ylim=(low, high), xlabel=X_LABEL, ylabel=Y_LABEL, aspect="equal")
+
+
+def show_walk(
+    walk: np.ndarray,
+    pictures: np.ndarray,
+    points: np.ndarray,
+    labels: np.ndarray,
+    *,
+    title: str,
+    alt: str,
+) -> None:
+    """Show a walk across the map as an animation: where you are, and what is decoded there.
+
+    Args:
+        walk: (n, 2) on the map.
+        pictures: (n, 28, 28), decoded along the walk.
+        points, labels: Digits to show on the map.
+        title, alt: As for `plotting.figure` and `plotting.show`; alt is for the film strip too.
+    """
+    shares = np.linspace(0, 100, len(walk)).round().astype(int)
+    captions = [f"{share} % of the way" for share in shares]
+    chosen = np.linspace(0, len(walk) - 1, 7).round().astype(int)
+    fig, axes = plotting.figure(1, 7, title=title, size=(9.2, 1.95))
+    for ax, step in zip(axes, chosen, strict=True):
+        plotting.bare(ax)
+        ax.imshow(pictures[step], cmap="gray", vmin=0, vmax=1)
+        ax.set_title(f"{shares[step]} %", fontsize=9)
+    strip = plotting.to_png(fig, dpi=plotting.PHOTO_DPI)
+    frames = _walk_frames(walk, pictures, points, labels)
+    animation.play_frames(
+        frames, captions, strip, title=title, alt=alt, step_ms=WALK_MS, colors=WALK_COLORS
+    )
+
+
+def _walk_frames(walk, pictures, points, labels) -> list[np.ndarray]:
+    """Return the pixels of each step; everything is drawn once, and then moved."""
+    fig = Figure(figsize=(6.6, 3.1), dpi=plotting.DPI, layout="constrained")
+    left, right = fig.subplots(1, 2, width_ratios=(1.2, 1))
+    draw_points(left, points, labels, small=True)
+    _frame(left)
+    left.legend(loc="upper right", fontsize=8)
+    left.plot(*walk.T, color=PALETTE["ink"], linewidth=1)
+    (here,) = left.plot([], [], "o", color=PALETTE["truth"], markersize=9)
+    plotting.bare(right)
+    picture = right.imshow(pictures[0], cmap="gray", vmin=0, vmax=1)
+    canvas = FigureCanvasAgg(fig)
+    frames = []
+    for point, image in zip(walk, pictures, strict=True):
+        here.set_data(*point[:, None])
+        picture.set_data(np.rint(image * (GRAYS - 1)) / (GRAYS - 1))
+        canvas.draw()
+        frames.append(np.array(canvas.buffer_rgba())[..., :3])
+    return frames
+
+
+def show_digits(rows: Sequence[Sequence[np.ndarray]], captions=None, *, title: str, alt: str):
+    """Show rows of digits, all of one length, on one scale from 0 to 1.
+
+    Args:
+        rows: Each a sequence of arrays (28, 28) or (28, 28, 1).
+        captions: A short text for each digit of all rows.
+        title, alt: As for `plotting.figure` and `plotting.show`.
+    """
+    plotting.show_images(
+        [image for row in rows for image in row],
+        captions,
+        title=title,
+        alt=alt,
+        columns=len(rows[0]),
+        cell=min(1.25, 8.4 / len(rows[0])),
+        vmin=0,
+        vmax=1,
+    )
+
+
+def show_signs(points: np.ndarray, labels: np.ndarray, *, title: str, alt: str) -> None:
+    """Show digits as points of a plane, each drawn as its own sign.
+
+    Args:
+        points: (n, 2).
+        labels: (n,) from 0 to 9.
+        title, alt: As for `plotting.figure` and `plotting.show`.
+    """
+    fig, ax = plotting.figure(title=title, size=(6.4, 5.6))
+    for digit in np.unique(labels):
+        color = plotting.CYCLE[digit % len(plotting.CYCLE)]
+        ax.scatter(*points[labels == digit].T, marker=f"${digit}$", s=34, color=color, linewidths=0)
+    ax.set(aspect="equal", xlabel="first number of the code", ylabel="second number")
+    plotting.show(fig, alt=alt)
+
+
+def show_neighbors(
+    queries: np.ndarray, groups: dict[str, np.ndarray], *, title: str, alt: str
+) -> None:
+    """Show pictures, and beside each its neighbors of one sort or another.
+
+    Args:
+        queries: (n, 28, 28, 1).
+        groups: Heading → (n, k, 28, 28, 1).
+        title, alt: As for `plotting.figure` and `plotting.show`.
+    """
+    widths = [1.0]
+    for group in groups.values():
+        widths += [0.35] + [1.0] * group.shape[1]  # a gap before each group
+    height = 0.8 * len(queries) + 0.75
+    fig, axes = plotting.figure(
+        len(queries), len(widths), title=title, size=(9.2, height), width_ratios=widths
+    )
+    for ax in axes.flat:
+        plotting.bare(ax)
+    for row, query in enumerate(queries):
+        shown = {0: query}
+        column = 1
+        for heading, group in groups.items():
+            for number, neighbor in enumerate(group[row], start=column + 1):
+                shown[number] = neighbor
+            if row == 0:
+                axes[0, column + (group.shape[1] + 1) // 2].set_title(heading, fontsize=9)
+            column += group.shape[1] + 1
+        for number, image in shown.items():
+            axes[row, number].imshow(image[..., 0], cmap="gray", vmin=0, vmax=1)
+    axes[0, 0].set_title("test digit", fontsize=9)
+    plotting.show(fig, alt=alt, dpi=plotting.PHOTO_DPI)
+
+
+def show_picker(
+    points: np.ndarray, labels: np.ndarray, drawn: Sheet, *, title: str, alt: str
+) -> None:
+    """Show the map to click on, and the digit that the decoder draws at that point.
+
+    The digits of a grid are drawn beforehand and are part of the notebook, as is a small script;
+    it needs no kernel. Where scripts are not run, there is a picture.
+
+    Args:
+        points, labels: Digits to show on the map.
+        drawn: What the decoder draws, on a fine grid.
+        title, alt: As for `plotting.figure` and `plotting.show`.
+    """
+    from IPython.display import display
+
+    fallback = _picker_fallback(points, labels, drawn, title)
+    bundle = {
+        "text/html": picker_html(points, labels, drawn, fallback, title, alt),
+        "image/png": base64.b64encode(fallback).decode(),
+        "text/plain": f"<a map to click on: {title}>",
+    }
+    display(bundle, raw=True, metadata={"image/png": {"alt": alt}})
+
+
+def picker_html(points, labels, drawn: Sheet, fallback: bytes, title: str, alt: str) -> str:
+    """Return the picker of `show_picker` as one piece of HTML that needs nothing else."""
+    template = Template(resources.files("tutorial_lib").joinpath("picker.html").read_text("utf-8"))
+    rows, columns = drawn.known.shape
+    ground = _bare_map(points, labels)
+    return template.substitute(
+        title=html.escape(title),
+        alt=html.escape(alt),
+        fallback=base64.b64encode(fallback).decode(),
+        ground=base64.b64encode(ground).decode(),
+        reel=base64.b64encode(_reel(drawn)).decode(),
+        window=json.dumps(WINDOW),
+        rows=rows,
+        columns=columns,
+        marks=html.escape(_legend_words(labels)),
+    )
+
+
+def _legend_words(labels) -> str:
+    return ", ".join(f"{'●■▲◆▼'[n % 5]} {digit}" for n, digit in enumerate(np.unique(labels)))
+
+
+def _reel(drawn: Sheet) -> bytes:
+    """Return all digits of a sheet as one gray PNG, the highest row first."""
+    gray = np.rint(255 * np.clip(drawn.images[::-1], 0, 1)).astype(np.uint8)
+    gray = gray.transpose(0, 2, 1, 3).reshape(len(drawn.ys) * 28, len(drawn.xs) * 28)
+    buffer = io.BytesIO()
+    Image.fromarray(gray // GRAYS * 17).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def _bare_map(points, labels) -> bytes:
+    """Return the points alone, to the very edge of the window."""
+    left, right, low, high = WINDOW
+    fig = Figure(figsize=(3.6, 3.6 * (high - low) / (right - left)))
+    ax = fig.add_axes((0, 0, 1, 1))
+    draw_points(ax, points, labels, small=True)
+    ax.set(xlim=(left, right), ylim=(low, high))
+    ax.axis("off")
+    return plotting.to_png(fig, dpi=plotting.PHOTO_DPI)
+
+
+def _picker_fallback(points, labels, drawn: Sheet, title: str) -> bytes:
+    """Return a picture of five points on the map and what is decoded there."""
+    spots = [(0.0, 0.0), (0.5, 0.0), (1.0, 0.0), (0.6, 0.3), (0.6, 0.8)]
+    fig, axes = plotting.figure(1, 6, title=title, size=(9.2, 2.6), width_ratios=[2] + [1] * 5)
+    draw_points(axes[0], points, labels, small=True)
+    left, right, low, high = WINDOW
+    axes[0].set(xlim=(left, right), ylim=(low, high), aspect="equal")
+    for number, ((x, y), ax) in enumerate(zip(spots, axes[1:], strict=True), start=1):
+        row, column = np.abs(drawn.ys - y).argmin(), np.abs(drawn.xs - x).argmin()
+        ax.imshow(drawn.images[row, column], cmap="gray", vmin=0, vmax=1)
+        spot = drawn.xs[column], drawn.ys[row]
+        ax.set_title(f"{number}: ({spot[0]:.2f}, {spot[1]:.2f})", fontsize=9)
+        plotting.bare(ax)
+        axes[0].annotate(str(number), spot, color=PALETTE["truth"], fontweight="bold")
+    return plotting.to_png(fig, dpi=plotting.PHOTO_DPI)
