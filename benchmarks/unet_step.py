@@ -99,7 +99,8 @@ def main() -> None:
     unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux kilobytes
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     print(
-        f"{options.framework}: {parameters:,} parameters, batch {options.batch} of {options.size}², "
+        f"{options.framework}: {parameters:,} parameters, batch {options.batch}, "
+        f"{options.size}×{options.size} pixels, "
         f"{statistics.median(times):.2f} s a step, peak memory {peak / 2**30:.2f} GiB"
     )
 
