@@ -175,3 +175,14 @@ def test_the_center_prior_finds_what_never_moves():
     labels[:, 0] = 255
     prior = thresholds.center_prior([(None, labels[:2]), (None, labels[2:])])
     assert prior.shape == (5, 6) and prior[1:3, 2:4].all() and not prior[4].any()
+
+
+def test_a_pretrained_way_down():
+    from tutorial_lib.models import pretrained
+
+    net = pretrained.build_pretrained_unet(pretrained.mobilenet(96, None))
+    assert net.output_shape == (None, 96, 96, 1)
+    with pytest.raises(InputError, match="do not halve evenly"):
+        pretrained.build_pretrained_unet(pretrained.mobilenet(100, None))
+    with pytest.raises(InputError, match="is missing"):
+        pretrained.mobilenet(96, "nowhere.h5")
