@@ -23,6 +23,8 @@ import numpy as np
 from tutorial_lib.data.images import VOID, Sample, check_same_size, read_image
 from tutorial_lib.errors import InputError, check_choice
 
+SINGULAR = {"images": "image", "annotations": "annotation", "categories": "category"}
+
 
 class CocoSplit:
     """One split of a COCO 2017 tree: `annotations/instances_<split>2017.json` and its pictures.
@@ -331,7 +333,7 @@ def _drop_unusable(dataset: dict) -> list[str]:
                 problem = "has the id of an earlier one"
             if problem := problem or fault(entry):
                 name = entry["id"] if _has_id(entry) else f"number {number}"
-                problems.append(f"{part.rstrip('s')} {name} {problem}")
+                problems.append(f"{SINGULAR[part]} {name} {problem}")
             else:
                 usable[entry["id"]] = entry
         dataset[part] = list(usable.values())
