@@ -217,6 +217,37 @@ def test_a_damaged_checkpoint_is_one_line(trained):
     assert progress(path.with_name("none.npz")).restore(net(2)) == 0
 
 
+def test_half_precision_trains_and_resumes(folder, tmp_path):
+    import keras
+
+    from tutorial_lib import losses, training
+    from tutorial_lib.models import unet
+
+    def run(epochs):
+        keras.utils.set_random_seed(5)
+        keras.mixed_precision.set_global_policy("mixed_float16")
+        try:
+            net = unet.build_unet(44, 3, 2, 1)
+            net.compile(keras.optimizers.Adam(1e-3), loss=losses.cross_entropy_and_dice)
+        finally:
+            keras.mixed_precision.set_global_policy("float32")
+        assert isinstance(net.optimizer, keras.optimizers.LossScaleOptimizer)
+
+        def stream(first, end):
+            return records.segmentation_batches(
+                folder / "records", 44, 28, 8, seed=5, epochs=(first, end)
+            )
+
+        path = tmp_path / f"{epochs[-1]}-{len(epochs)}.npz"
+        for end in epochs:
+            history = training.train(net, stream, epochs=end, steps=2, checkpoint=path)
+        return history["loss"], [v.numpy() for v in net.weights]
+
+    (whole, first), (parts, second) = run([2]), run([1, 2])
+    assert whole == parts and all(np.isfinite(whole))
+    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+
+
 def test_a_cluster_that_cannot_be_read(monkeypatch):
     from tutorial_lib import distributed
 

@@ -107,7 +107,8 @@ def training_step(model: keras.Model, strategy: tf.distribute.Strategy) -> Calla
         return loss
 
     with strategy.scope():  # its variables must be there before the step is traced
-        model.optimizer.build(model.trainable_variables)
+        if not model.optimizer.built:
+            model.optimizer.build(model.trainable_variables)
 
     @tf.function
     def step(batch):

@@ -64,7 +64,8 @@ class Progress(keras.callbacks.Callback):
         """
         if self.path is None or not self.path.is_file():
             return 0
-        model.optimizer.build(model.trainable_variables)
+        if not model.optimizer.built:
+            model.optimizer.build(model.trainable_variables)
         try:
             with np.load(self.path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
