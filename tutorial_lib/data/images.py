@@ -29,10 +29,6 @@ class Sample:
     labels: np.ndarray
     path: Path | None = None
 
-    def read(self) -> Sample:
-        """Return itself: a sample is its own recipe."""
-        return self
-
 
 def read_image(path: Path) -> np.ndarray:
     """Read a photograph as uint8 (height, width, 3), RGB; gray and CMYK ones are converted.

@@ -47,7 +47,7 @@ SHUFFLED = 4096  # most records that wait in memory to be drawn from
 
 
 class Recipe(Protocol):
-    """What a sample can be read from, in any process: `CocoRecipe`, `VocRecipe`, or a `Sample`."""
+    """What a sample can be read from, in any process: `CocoRecipe`, `VocRecipe`."""
 
     def read(self) -> Sample:
         """Read it; InputError if it is damaged."""
@@ -56,7 +56,7 @@ class Recipe(Protocol):
 def cached_records(
     name: str,
     sources: Iterable[Path],
-    samples: Callable[[], Iterable[Recipe]],
+    samples: Callable[[], Iterable[Recipe | Sample]],
     shards: int = 4,
     workers: int = 1,
 ) -> Path:
@@ -85,7 +85,7 @@ def cached_records(
 
 
 def write_records(
-    samples: Iterable[Recipe],
+    samples: Iterable[Recipe | Sample],
     folder: Path,
     shards: int = 4,
     workers: int = 1,
@@ -113,7 +113,8 @@ def write_records(
     """
     from tqdm import tqdm
 
-    samples = list(samples)
+    # Samples that come with their pixels are encoded one by one, so that they need not all be held.
+    samples = [_Encoded(encode(s)) if isinstance(s, Sample) else s for s in samples]
     if not samples:
         raise InputError("there are no samples to convert; is the split empty?")
     shards = max(1, min(shards, len(samples)))
@@ -145,11 +146,21 @@ def write_records(
 
 
 @dataclass(frozen=True)
+class _Encoded:
+    """A sample that is a record already."""
+
+    record: bytes
+
+    def __repr__(self) -> str:
+        return hashlib.sha256(self.record).hexdigest()
+
+
+@dataclass(frozen=True)
 class _Job:
     """One shard to write."""
 
     path: Path
-    samples: tuple[Recipe, ...]
+    samples: tuple[Recipe | _Encoded, ...]
     tolerant: bool
 
     @property
@@ -160,15 +171,8 @@ class _Job:
     @property
     def key(self) -> str:
         """Return a digest of what goes in: another one, and the shard is written anew."""
-        text = "".join(_fingerprint(sample) for sample in self.samples)
-        return hashlib.sha256(f"{RECORD_VERSION} {self.tolerant} {text}".encode()).hexdigest()
-
-
-def _fingerprint(sample: Recipe) -> str:
-    if isinstance(sample, Sample):
-        content = hashlib.sha256(sample.image.tobytes() + sample.labels.tobytes())
-        return f"{sample.id} {content.hexdigest()}"
-    return repr(sample)
+        text = f"{RECORD_VERSION} {self.tolerant} {self.samples!r}"
+        return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _worked_off(jobs: list[_Job], workers: int) -> Iterator[None]:
@@ -195,7 +199,8 @@ def _write_shard(job: _Job) -> None:
         with tf.io.TFRecordWriter(str(part)) as writer:
             for sample in job.samples:
                 try:
-                    record = encode(sample.read())
+                    known = isinstance(sample, _Encoded)
+                    record = sample.record if known else encode(sample.read())
                 except InputError as problem:
                     if not job.tolerant:
                         raise
