@@ -8,6 +8,8 @@ INSTALLED := $(VENV)/installed
 PYTEST := $(BIN)/python -m pytest
 # One worker a notebook or test file. Two, because that is what a small runner has.
 WORKERS ?= 2
+# What the tests said last, for the report.
+RESULTS := build/report/tests.xml
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test lab tensorboard refresh lint lock clean
@@ -31,7 +33,16 @@ run: $(INSTALLED) ## execute the five notebooks into build/, with a report
 	@$(BIN)/tutorial run $(ARGS)
 
 test: $(INSTALLED) ## run all tests, and check that the notebooks still say what they say
-	@$(PYTEST) --nbval --numprocesses $(WORKERS) --dist loadfile notebooks tests $(ARGS)
+	@rm -f $(RESULTS)
+	@$(PYTEST) --nbval --numprocesses $(WORKERS) --dist loadfile --junitxml $(RESULTS) \
+	  notebooks tests $(ARGS); status=$$?; $(BIN)/tutorial report; exit $$status
+
+.PHONY: test-fast report
+test-fast: $(INSTALLED) ## run the tests that need no notebook and little time, for the inner loop
+	@$(PYTEST) --numprocesses $(WORKERS) --dist loadfile -m "not slow" tests $(ARGS)
+
+report: $(INSTALLED) ## show where the time of the last run and of the last tests went
+	@$(BIN)/tutorial report
 
 lab: $(INSTALLED) ## open the notebooks in JupyterLab
 	@$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks/01_convolution_arithmetic.ipynb

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from matplotlib.colors import to_rgb
 from PIL import Image, ImageSequence
 
-from tutorial_lib import animation, checking, plotting, storage, widgets
+from tutorial_lib import animation, checking, player, plotting, storage, widgets
 from tutorial_lib import convolution as conv
 from tutorial_lib.errors import InputError
 
@@ -37,7 +37,9 @@ def test_the_fifteen_of_the_guide_have_its_sizes(name):
     sliding = animation.guide_slide(name)
     i, o = SIZES[name]
     assert (sliding.pixels.sum(), sliding.output, len(sliding)) == (i * i, o, o * o)
-    assert sliding.labels == (f"input {i}×{i}", f"output {o}×{o}")
+    side = len(sliding.pixels)
+    zeros = f", with zeros {side}×{side}" if side > i else ""
+    assert sliding.labels == (f"input {i}×{i}{zeros}", f"output {o}×{o}")
 
 
 def test_the_guide_has_fifteen():
@@ -81,6 +83,7 @@ def test_both_pictures_of_a_transposed_convolution_end_in_its_numbers(i, k, s, p
     x, w = rng.integers(0, 9, (i, i)), rng.integers(0, 9, (k, k))
     arguments = (s, p, d, extra)
     try:
+        stamping = animation.stamping_slide(x, w, *arguments)
         sliding = animation.transposed_slide(x, w, *arguments)
     except InputError:
         return
@@ -88,8 +91,8 @@ def test_both_pictures_of_a_transposed_convolution_end_in_its_numbers(i, k, s, p
     expected = expected[0, ..., 0]
     np.testing.assert_array_equal(drawn(sliding), expected)
     np.testing.assert_array_equal(sliding.numbers.outputs[-1], expected)
-    stamped = animation.stamping_slide(x, w, *arguments).numbers.outputs[-1]
-    np.testing.assert_array_equal(np.nan_to_num(stamped), expected)
+    np.testing.assert_array_equal(np.nan_to_num(stamping.numbers.outputs[-1]), expected)
+    assert all(stamping.caption(step).startswith("input (") for step in range(i * i))
 
 
 def test_output_fills_up_step_by_step():
@@ -114,11 +117,24 @@ def test_captions_tell_the_arithmetic():
     assert stamping.caption(0) == "input (0, 0) stamps 3 × kernel"
 
 
+@pytest.mark.parametrize(("i", "k", "s", "p"), [(3, 1, 1, 1), (2, 3, 2, 2), (2, 3, 2, 0)])
+def test_stamps_may_be_cut_off_in_part_or_as_a_whole(i, k, s, p):
+    sliding = animation.stamping_slide(i, k, s, p)
+    for step in range(len(sliding)):
+        animation.draw_step(sliding, step)
+
+
 def test_the_story_says_what_moves():
     assert animation.slide(5, 3, s=2, p=1).story == (
         "A 3 by 3 kernel moves over a 5 by 5 input framed by a ring of zeros, 2 cells a step; at "
         "each of its 9 stops it fills one cell of the 3 by 3 output."
     )
+    assert animation.slide(8, 8).story == (
+        "An 8 by 8 kernel moves over an 8 by 8 input, one cell a step; at its only stop it fills "
+        "one cell of the 1 by 1 output."
+    )
+    story = animation.slide(6, 3, s=2, p="SAME").story
+    assert "with 0 rows and columns of zeros before it and 1 row and column after it" in story
     story = animation.transposed_slide(2, 3, s=2).story
     assert "spread out with a zero between neighbors, framed by 2 rings of zeros, one cell" in story
 
@@ -159,6 +175,8 @@ def test_colors_of_input_kernel_zeros_and_output():
     fig = animation.draw_step(animation.slide(4, 3, p=1), step=3)
     np.testing.assert_allclose(color_at(fig, (left, 1)), green, atol=0.01)  # done
     np.testing.assert_allclose(color_at(fig, (left, 2)), 1, atol=0.01)  # still to come
+    fig = animation.draw_step(animation.transposed_slide(2, 2, s=2), step=0)
+    np.testing.assert_allclose(color_at(fig, (2, 2)), animation.INSERTED, atol=0.01)
 
 
 def test_a_gif_has_a_frame_for_each_step_and_runs_forever(tmp_path):
@@ -172,7 +190,7 @@ def test_a_gif_has_a_frame_for_each_step_and_runs_forever(tmp_path):
 OPENING = {  # the pictures that open notebooks 01 and 02, and the README
     "01.gif": animation.slide(X, W),
     "02.gif": animation.stamping_slide(
-        np.array([[1, 2], [3, 4]]), np.array([[1, 2, 1], [2, 4, 2], [1, 2, 1]]), s=2
+        np.array([[1, 2], [3, 4]]), np.arange(1, 10).reshape(3, 3), s=2
     ),
 }
 
@@ -216,6 +234,16 @@ def test_the_player_is_whole_in_itself(monkeypatch):
     assert base64.b64decode(bundle["image/png"]).startswith(b"\x89PNG")
 
 
+def test_a_long_reel_is_laid_out_in_rows_that_browsers_can_draw():
+    frames = [np.full((10, 500, 3), n, np.uint8) for n in range(20)]
+    whole = player.reel(frames, columns=16)
+    assert whole.size == (8000, 20)
+    assert whole.getpixel((0, 10)) == (16, 16, 16)
+    page = player.player_html(frames, [str(n) for n in range(20)], b"", "A title", "A long film")
+    reel = re.findall(r"base64,([A-Za-z0-9+/=]+)", page)[-1]
+    assert Image.open(io.BytesIO(base64.b64decode(reel))).width <= player.MAX_REEL_WIDTH
+
+
 def test_the_same_player_twice_is_the_same_text(monkeypatch):
     pages = [
         shown(monkeypatch, lambda: animation.play(animation.slide(4, 2), title="A title"))
@@ -237,6 +265,11 @@ def test_sliders_move_the_formula_and_the_picture():
     live.sliders["s"].value = 1
     assert live.line.value.endswith("+ 1 = 6</b>") and live.step.max == 35
     assert live.step.value == 0
+
+
+def test_sliders_cannot_start_at_the_impossible():
+    with pytest.raises(InputError, match="does not fit"):
+        widgets.explore_convolution(i=2, k=5)
 
 
 def test_impossible_sliders_say_so_and_recover():

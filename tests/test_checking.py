@@ -159,6 +159,17 @@ def test_nbval_looks_into_animations(tmp_path, change):
     assert done.returncode == bool(change), done.stdout
 
 
+def test_a_kernel_that_dies_is_noticed_and_named(tmp_path):
+    path = tmp_path / "01_death.ipynb"
+    notebook = executed_notebook(path, "print('alive')")
+    notebook.cells[0].source = "import os\nos._exit(1)"
+    nbformat.write(notebook, path)
+
+    done = run_nbval(tmp_path)  # would wait for half an hour
+
+    assert done.returncode == 1 and "The kernel died" in done.stdout
+
+
 def test_stderr_does_not_count_but_stdout_does(tmp_path):
     path = tmp_path / "01_text.ipynb"
     notebook = executed_notebook(path, "print('said')")

@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,8 @@ import time
 import nbformat
 import psutil
 import pytest
+from click.testing import CliRunner
+from papermill.cli import papermill
 
 from tutorial_lib import execution, report
 from tutorial_lib.errors import InputError
@@ -22,13 +25,18 @@ data_dir: str = ""  # where the data is
 """
 
 
-def write_notebook(folder, name, *sources, parameters=PARAMETERS):
-    """Write a notebook with a parameters cell and the given code cells."""
+def write_notebook(folder, name, *sources, parameters=PARAMETERS, ids=False):
+    """Write a notebook with a parameters cell and the given code cells.
+
+    With `ids`, its cells have the same ids each time.
+    """
     cells = [
         nbformat.v4.new_markdown_cell("# A title"),
         nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}),
         *map(nbformat.v4.new_code_cell, sources),
     ]
+    for number, cell in enumerate(cells if ids else []):
+        cell["id"] = f"cell-{number}"
     metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     path = folder / f"{name}.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=metadata), path)
@@ -77,7 +85,7 @@ def test_the_report_tells_what_happened(tmp_path):
     (notebook,) = record["notebooks"]
     assert notebook["status"] == "failed"
     assert [cell["status"] for cell in notebook["cells"]] == ["completed", "failed"]
-    assert set(record["packages"]) == set(report.REPORTED_PACKAGES)
+    assert set(record["packages"]) == set(report.PACKAGES)
     assert "&lt;odd&gt;" in page and "<odd>" not in page
 
 
@@ -122,6 +130,20 @@ def test_bad_parameters_are_refused_before_anything_runs(tmp_path, given, messag
         execution.run(execution.find_notebooks(folder=tmp_path), given, tmp_path / "build")
     assert str(caught.value) == message
     assert not (tmp_path / "build").exists()
+
+
+@pytest.mark.parametrize("path", execution.find_notebooks(), ids=lambda path: path.stem)
+def test_papermill_explains_every_parameter_as_the_notebook_does(path):
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    (declared,) = (cell for cell in cells if "parameters" in cell["metadata"].get("tags", []))
+    shown = CliRunner().invoke(papermill, ["--help-notebook", str(path)])
+    assert shown.exit_code == 0
+    listed = shown.output.split("Parameters inferred for notebook")[1]
+    for line in declared["source"]:
+        name, kind, default, text = re.fullmatch(r"(\w+): (\w+) = (.*?)  # (.+)\n?", line).groups()
+        assert f"{name}: {kind} (default {default}) {text}" in " ".join(listed.split())
+    assert listed.count("(default ") == len(declared["source"]) >= 4
+    assert re.search(r"profile: .* quick: .*; full: ", " ".join(listed.split()))
 
 
 def test_a_data_dir_is_read_from_where_the_user_stands(tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import KNeighborsClassifier
 
-from tutorial_lib import latent
+from tutorial_lib import latent, plotting
 from tutorial_lib import latent_figures as figures
 from tutorial_lib.errors import InputError
 
@@ -88,6 +88,21 @@ def test_a_sheet_knows_where_training_digits_are():
     row, column = np.argwhere(drawn.known)[0]
     assert abs(drawn.xs[column]) <= 0.2 and abs(drawn.ys[row]) <= 0.2
     np.testing.assert_allclose(drawn.images[:, 3], drawn.xs[3] / 3 + 0.3)
+
+
+def test_a_sheet_is_drawn_the_right_way_up_and_tinted_where_unknown():
+    def rising(points):  # ink grows with y
+        return np.broadcast_to(np.asarray(points)[:, 1:, None] / 3 + 0.4, (len(points), 28, 28))
+
+    _, ax = plotting.figure(title="A sheet")
+    drawn = figures.sheet(rising, np.array([[-0.5, 0.9]]), cell=0.2)
+    figures.draw_sheet(ax, drawn)
+    picture, extent = ax.images[0].get_array(), ax.images[0].get_extent()
+    np.testing.assert_allclose(extent, figures.WINDOW)
+    gray = picture.mean(axis=2)
+    assert gray[5, -5] < gray[-5, -5]  # above there is more ink
+    assert drawn.known[-1, 0] and not drawn.known[0, -1]
+    assert np.ptp(picture[-5, -5]) > np.ptp(picture[5, 5])  # the tint
 
 
 def shown(monkeypatch):

@@ -1,22 +1,17 @@
-"""A kernel that slides: film strips, animations, and a player that works without a network.
+"""A kernel that slides: film strips, animations, and a player in the notebook.
 
 The colors are those of Dumoulin & Visin's guide (arXiv:1603.07285): input blue, output green,
-zeros white with a dotted rim. A transposed convolution can be watched in two ways that give the
-same numbers: as a convolution over a zero-inserted input (`transposed_slide`), and as stamping
-(`stamping_slide`).
+zeros white with a dotted rim, pale blue where they stand between pixels. A transposed convolution
+can be watched in two ways that give the same numbers: as a convolution over a zero-inserted input
+(`transposed_slide`), and as stamping (`stamping_slide`).
 """
 
 from __future__ import annotations
 
-import base64
-import html
 import io
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
-from string import Template
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -25,17 +20,15 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
-from tutorial_lib import convolution, plotting
+from tutorial_lib import convolution, player, plotting
 from tutorial_lib.errors import InputError
-from tutorial_lib.files import write_atomically
 from tutorial_lib.plotting import PALETTE
 
 GAP = 1.4  # cells between the input and the output
 HEADROOM = 0.9  # cells above a grid, for its label
 INCHES_A_CELL = 0.33
+INSERTED = to_rgb("#E3EBF7")  # zeros between pixels
 MAX_WIDTH = 6.2  # inches; larger grids get smaller cells
-STEP_MS, LAST_MS = 700, 1800  # how long an animation rests on a step, and on the last one
-COLORS = 32  # of the palette that all frames share
 
 # The fifteen animations of the guide: i, k, s, p, d of the direct convolution. Those whose names
 # end in _transposed run the same convolution backward.
@@ -77,6 +70,7 @@ class Slide:
         reads, writes: A step each, the (row, column) cells of the left and of the right grid.
         story: What moves, in one sentence, for a reader who cannot see it.
         labels: What stands above the two grids.
+        gathers: Whether a step fills one output from many inputs, or the other way round.
         numbers: What is written into the cells, if anything.
     """
 
@@ -86,6 +80,7 @@ class Slide:
     writes: Sequence[np.ndarray]
     story: str
     labels: tuple[str, str]
+    gathers: bool
     numbers: Numbers | None = None
 
     def __len__(self) -> int:
@@ -99,7 +94,7 @@ class Slide:
 
     def caption(self, step: int) -> str:
         """Say what happens at a step, with the arithmetic if there are numbers."""
-        if len(self.reads[step]) == 1 and len(self.writes[step]) != 1:
+        if not self.gathers:
             row, column = self.reads[step][0]
             if self.numbers is None:
                 return f"input ({row}, {column}) stamps the kernel"
@@ -127,20 +122,21 @@ def slide(i, k, s: int = 1, p=0, d: int = 1) -> Slide:
         InputError: as `convolution.output_size`, or if only one of input and kernel has numbers.
     """
     (i, x), (k, w) = _sized(i), _sized(k)
-    before, after = _ends(p, i, k, s, d)
+    before, after = _rim(p, i, k, s, d)
     output = convolution.output_size(i + before + after, k, s, 0, d)  # raises if it does not fit
     pixels = np.pad(np.ones((i, i), bool), (before, after))
     reads, writes = _windows(output, k, s, d)
     numbers = None
-    if _both(x, w):
+    if _have_numbers(x, w):
         y = convolution.conv2d(_as_image(x), _as_kernel(w), s, ((before, after),) * 2, d)[0, ..., 0]
         numbers = Numbers(np.pad(x, (before, after)), w.ravel(), _appearing(y))
     story = (
-        f"A {_kernel_words(k, d)} moves over a {i} by {i} input{_rim_words(before, after)}, "
-        f"{_step_words(s)} a step; at each of its {len(reads)} stops it fills one cell of the "
-        f"{output} by {output} output."
+        f"{_kernel_words(k, d).capitalize()} moves over {_square(i)} input"
+        f"{_rim_words(before, after)}, {_count(s, 'cell')} a step; {_stops_words(len(reads))} it "
+        f"fills one cell of the {output} by {output} output."
     )
-    return Slide(pixels, output, reads, writes, story, _labels("input", i, output), numbers)
+    labels = _labels(i, len(pixels), output)
+    return Slide(pixels, output, reads, writes, story, labels, True, numbers)
 
 
 def transposed_slide(i, k, s: int = 1, p: int = 0, d: int = 1, output_padding: int = 0) -> Slide:
@@ -163,7 +159,7 @@ def transposed_slide(i, k, s: int = 1, p: int = 0, d: int = 1, output_padding: i
     pixels = convolution.insert_zeros(np.ones((1, i, i, 1), bool), s)[0, ..., 0]
     reads, writes = _windows(output, k, 1, d)
     numbers = None
-    if _both(x, w):
+    if _have_numbers(x, w):
         y = convolution.conv2d_transpose(_as_image(x), _as_kernel(w), s, p, d, output_padding)[
             0, ..., 0
         ]
@@ -172,18 +168,22 @@ def transposed_slide(i, k, s: int = 1, p: int = 0, d: int = 1, output_padding: i
     zeros = "a zero" if s == 2 else f"{s - 1} zeros"
     between = f" spread out with {zeros} between neighbors," if s > 1 else ""
     story = (
-        f"A {_kernel_words(k, d)} moves over a {i} by {i} input{between}"
-        f"{_rim_words(before, after)}, one cell a step; at each of its {len(reads)} stops it fills "
-        f"one cell of the {output} by {output} output."
+        f"{_kernel_words(k, d).capitalize()} moves over {_square(i)} input{between}"
+        f"{_rim_words(before, after)}, one cell a step; {_stops_words(len(reads))} it fills one "
+        f"cell of the {output} by {output} output."
     )
-    labels = _labels("input", i, output)
-    return Slide(np.pad(pixels, (before, after)), output, reads, writes, story, labels, numbers)
+    pixels = np.pad(pixels, (before, after))
+    labels = _labels(i, len(pixels), output)
+    return Slide(pixels, output, reads, writes, story, labels, True, numbers)
 
 
 def stamping_slide(i, k, s: int = 1, p: int = 0, d: int = 1, output_padding: int = 0) -> Slide:
     """Describe a transposed convolution as stamping: each input pixel adds a scaled kernel.
 
-    Arguments and errors are as for `transposed_slide`.
+    What padding cuts off falls outside the output. Arguments are as for `transposed_slide`.
+
+    Raises:
+        InputError: as `convolution.transposed_output_size`.
     """
     (i, x), (k, w) = _sized(i), _sized(k)
     output = convolution.transposed_output_size(i, k, s, p, d, output_padding)
@@ -191,7 +191,7 @@ def stamping_slide(i, k, s: int = 1, p: int = 0, d: int = 1, output_padding: int
     stamps = [cell[0] * s - p + d * np.array(list(np.ndindex(k, k))) for cell in reads]
     writes = [cells[((cells >= 0) & (cells < output)).all(axis=1)] for cells in stamps]
     numbers = None
-    if _both(x, w):
+    if _have_numbers(x, w):
         partial = np.zeros((i * i, i * i))
         partial[np.tril_indices(i * i)] = 1  # step t has seen the first t + 1 pixels
         seen = (partial * x.ravel()).reshape(-1, i, i, 1)
@@ -199,13 +199,11 @@ def stamping_slide(i, k, s: int = 1, p: int = 0, d: int = 1, output_padding: int
         blank = np.cumsum([_covered(cells, output) for cells in writes], axis=0) == 0
         numbers = Numbers(x, w.ravel(), np.where(blank, np.nan, y))
     story = (
-        f"Each cell of a {i} by {i} input in turn stamps a {_kernel_words(k, d)} onto the "
-        f"{output} by {output} output, {_step_words(s)} from the last; where stamps overlap, they "
-        "add up."
+        f"Each cell of {_square(i)} input in turn stamps {_kernel_words(k, d)} onto the {output} "
+        f"by {output} output, {_count(s, 'cell')} from the last; where stamps overlap, they add up."
     )
-    return Slide(
-        np.ones((i, i), bool), output, reads, writes, story, _labels("input", i, output), numbers
-    )
+    labels = _labels(i, i, output)
+    return Slide(np.ones((i, i), bool), output, reads, writes, story, labels, False, numbers)
 
 
 def guide_slide(name: str) -> Slide:
@@ -256,13 +254,15 @@ class Stage:
         self.right.paint(done, right)
         self.beams.set_data(*self._beams(reads, writes))
         if sliding.numbers is not None:
-            self.left.write(sliding.numbers.inputs, left | ~sliding.pixels, left)
-            self.right.write(sliding.numbers.outputs[step], right, right)
-            if len(reads) == len(sliding.numbers.weights):
+            self.left.write(sliding.numbers.inputs, white=left | sliding.pixels)
+            self.right.write(sliding.numbers.outputs[step], white=done)
+            if sliding.gathers:
                 self.left.annotate(reads, sliding.numbers.weights)
 
     def _beams(self, reads, writes):
         """Return two lines, from the corners of what is read to those of what is written."""
+        if len(writes) == 0:  # a stamp that was cut off as a whole
+            return [], []
         (_, right), (left, _) = self.left.edges(reads), self.right.edges(writes)
         xs = [right[0][0], left[0][0], np.nan, right[1][0], left[1][0]]
         ys = [right[0][1], left[0][1], np.nan, right[1][1], left[1][1]]
@@ -275,6 +275,10 @@ class _Grid:
     def __init__(self, ax, origin, pixels: np.ndarray, role: str, cell: float):
         self.font = min(8.0, 0.34 * 72 * cell)  # points
         self.ax, self.origin, self.side, self.role = ax, np.array(origin), len(pixels), role
+        self.empty = np.ones((*pixels.shape, 3))
+        rows, columns = np.nonzero(pixels)
+        between = slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1)
+        self.empty[between] = INSERTED if not pixels.all() else 1
         square = np.array([(0, 0), (1, 0), (1, 1), (0, 1)])
         cells = [self.origin + (column, row) + square for row, column in np.ndindex(pixels.shape)]
         flat = pixels.ravel()
@@ -302,24 +306,22 @@ class _Grid:
         return at[0], at[1]
 
     def paint(self, filled: np.ndarray, shaded: np.ndarray) -> None:
-        """Color the cells: filled or white, darker where shaded."""
-        colors = np.where(filled[..., None], to_rgb(PALETTE[self.role]), 1.0)
-        dark = 0.4 * colors + 0.6 * np.array(to_rgb(PALETTE["kernel"]))
+        """Color the cells: filled or empty, darker where shaded."""
+        colors = np.where(filled[..., None], to_rgb(PALETTE[self.role]), self.empty)
+        dark = 0.3 * colors + 0.7 * np.array(to_rgb(PALETTE["kernel"]))
         self.cells.set_facecolor(np.where(shaded[..., None], dark, colors).reshape(-1, 3))
 
-    def write(self, values: np.ndarray, plain: np.ndarray, shaded: np.ndarray) -> None:
-        """Write a number into each cell; NaN leaves it blank."""
+    def write(self, values: np.ndarray, white: np.ndarray) -> None:
+        """Write a number into each cell, white where the cell is dark; NaN leaves it blank."""
         if not self.texts:
             for row, column in np.ndindex(values.shape):
                 x, y = self.origin + (column + 0.5, row + 0.5)
                 self.texts.append(
                     self.ax.text(x, y, "", ha="center", va="center", fontsize=self.font)
                 )
-        for text, value, white in zip(
-            self.texts, values.ravel(), (shaded | ~plain).ravel(), strict=True
-        ):
+        for text, value, light in zip(self.texts, values.ravel(), white.ravel(), strict=True):
             text.set_text("" if np.isnan(value) else f"{value:g}")
-            text.set_color("white" if white else PALETTE["ink"])
+            text.set_color("white" if light else PALETTE["ink"])
 
     def annotate(self, cells: np.ndarray, weights: np.ndarray) -> None:
         """Write a weight small into the lower right corner of each of the cells."""
@@ -348,7 +350,7 @@ def film_strip(
 def film_strip_png(sliding: Slide, title: str) -> bytes:
     """Return the film strip as PNG in few colors."""
     png = plotting.to_png(_strip(sliding, None, title))
-    return _few_colors(Image.open(io.BytesIO(png)))
+    return player.few_colors(Image.open(io.BytesIO(png)))
 
 
 def play(sliding: Slide, *, title: str, alt: str | None = None) -> None:
@@ -364,73 +366,13 @@ def play(sliding: Slide, *, title: str, alt: str | None = None) -> None:
     """
     alt = alt or f"Animation: {sliding.story}"
     captions = [sliding.caption(step) for step in range(len(sliding))]
-    play_frames(_frames(sliding), captions, film_strip_png(sliding, title), title=title, alt=alt)
-
-
-def play_frames(
-    frames: Sequence[np.ndarray],
-    captions: Sequence[str],
-    strip: bytes,
-    *,
-    title: str,
-    alt: str,
-    step_ms: int = STEP_MS,
-    colors: int = COLORS,
-) -> None:
-    """Show any pictures as an animation with buttons.
-
-    Args:
-        frames: uint8 (height, width, 3), all of one size.
-        captions: A line for each frame.
-        strip: A PNG that stands for the animation where nothing can move.
-        title, alt: One sentence above it, and one for a reader who cannot see it.
-        step_ms: How long a frame is shown.
-        colors: How many colors all frames share.
-    """
-    from IPython.display import display
-
-    bundle = {
-        "text/html": player_html(frames, captions, strip, title, alt, step_ms, colors),
-        "image/png": base64.b64encode(strip).decode(),
-        "text/plain": f"<animation: {title}>",
-    }
-    display(bundle, raw=True, metadata={"image/png": {"alt": alt}})
-
-
-def player_html(
-    frames: Sequence[np.ndarray],
-    captions: Sequence[str],
-    strip: bytes,
-    title: str,
-    alt: str,
-    step_ms: int = STEP_MS,
-    colors: int = COLORS,
-) -> str:
-    """Return the player of `play_frames` as one piece of HTML that needs nothing else."""
-    template = Template(resources.files("tutorial_lib").joinpath("player.html").read_text("utf-8"))
-    return template.substitute(
-        title=html.escape(title),
-        alt=html.escape(alt),
-        strip=base64.b64encode(strip).decode(),
-        # Frames side by side compress well: what does not move repeats within each row.
-        reel=base64.b64encode(_few_colors(Image.fromarray(np.hstack(frames)), colors)).decode(),
-        width=round(frames[0].shape[1] * plotting.DISPLAY_DPI / plotting.DPI),
-        captions=json.dumps(list(captions), ensure_ascii=False).replace("<", "\\u003c"),
-        step_ms=step_ms,
-        last_ms=LAST_MS,
-    )
+    strip = film_strip_png(sliding, title)
+    player.play_frames(_frames(sliding), captions, strip, title=title, alt=alt)
 
 
 def save_gif(sliding: Slide, path: str | Path) -> None:
     """Save an animation as GIF; `path` appears only when the whole file is there."""
-    frames = np.array(_frames(sliding))
-    count, height, width, _ = frames.shape
-    reel = _quantized(Image.fromarray(frames.reshape(-1, width, 3)))
-    images = [reel.crop((0, n * height, width, (n + 1) * height)) for n in range(count)]
-    durations = [STEP_MS] * (count - 1) + [LAST_MS]
-    gif = io.BytesIO()
-    images[0].save(gif, "GIF", save_all=True, append_images=images[1:], duration=durations, loop=0)
-    write_atomically(Path(path), gif.getvalue())
+    player.save_gif(_frames(sliding), path)
 
 
 def draw_step(sliding: Slide, step: int) -> Figure:
@@ -474,20 +416,6 @@ def _frames(sliding: Slide) -> list[np.ndarray]:
     return frames
 
 
-def _few_colors(image: Image.Image, colors: int = COLORS) -> bytes:
-    """Return a drawing as PNG with a small palette, a third as large."""
-    buffer = io.BytesIO()
-    _quantized(image, colors).save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()
-
-
-def _quantized(image: Image.Image, colors: int = COLORS) -> Image.Image:
-    # Maximum coverage keeps the small yellow weights, which other methods drown in the blue.
-    return image.convert("RGB").quantize(
-        colors, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE
-    )
-
-
 def _sized(value) -> tuple[int, np.ndarray | None]:
     """Return a size and the numbers, if there are any."""
     if np.ndim(value) == 0:
@@ -498,13 +426,13 @@ def _sized(value) -> tuple[int, np.ndarray | None]:
     return len(value), value
 
 
-def _both(x, w) -> bool:
+def _have_numbers(x, w) -> bool:
     if (x is None) != (w is None):
         raise InputError("give numbers for both the input and the kernel, or sizes for both")
     return x is not None
 
 
-def _ends(p, i: int, k: int, s: int, d: int) -> tuple[int, int]:
+def _rim(p, i: int, k: int, s: int, d: int) -> tuple[int, int]:
     if isinstance(p, str):
         if p.upper() != "SAME":
             raise InputError(f"p={p!r} is not known; use a number, (before, after) or 'SAME'")
@@ -543,20 +471,32 @@ def _covered(cells: np.ndarray, side: int) -> np.ndarray:
     return covered
 
 
-def _labels(name: str, i: int, o: int) -> tuple[str, str]:
-    return f"{name} {i}×{i}", f"output {o}×{o}"
+def _labels(i: int, side: int, o: int) -> tuple[str, str]:
+    """Return what stands above the grids; `side` counts the zeros too."""
+    zeros = f", with zeros {side}×{side}" if side > i else ""
+    return f"input {i}×{i}{zeros}", f"output {o}×{o}"
+
+
+def _square(n: int) -> str:
+    """Return "a 5 by 5", with the article that the number asks for."""
+    return f"{'an' if n in (8, 11, 18) else 'a'} {n} by {n}"
 
 
 def _kernel_words(k: int, d: int) -> str:
-    return f"{k} by {k} kernel" + (f" whose cells stand {d} apart" if d > 1 else "")
+    return f"{_square(k)} kernel" + (f" whose cells stand {d} apart" if d > 1 else "")
 
 
-def _step_words(s: int) -> str:
-    return "one cell" if s == 1 else f"{s} cells"
+def _count(n: int, thing: str) -> str:
+    return f"{n} {thing}s" if n != 1 else f"one {thing}"
+
+
+def _stops_words(steps: int) -> str:
+    return f"at each of its {steps} stops" if steps > 1 else "at its only stop"
 
 
 def _rim_words(before: int, after: int) -> str:
     if before == after:
         rings = "a ring" if before == 1 else f"{before} rings"
         return f" framed by {rings} of zeros" if before else ""
-    return f" with {before} zeros before and {after} after it"
+    zeros = "row and column" if after == 1 else "rows and columns"
+    return f" with {before} rows and columns of zeros before it and {after} {zeros} after it"

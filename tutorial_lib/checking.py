@@ -1,10 +1,10 @@
 """A pytest plugin: nbval compares the texts of a notebook, this compares the pictures too.
 
-It refines nbval's cell class in three ways. Pictures, those inside HTML too, are compared as
+It refines nbval's cell class. Pictures, those inside HTML too, are compared as
 images, with a tolerance, and their sizes and alt texts exactly; a picture that fails leaves the
 expected one, the actual one and their difference side by side under `build/figures`. What goes to
-stderr does not count. And a slow machine gets a minute, not five seconds, to deliver an output
-that is already computed.
+stderr does not count. A slow machine gets a minute, not five seconds, to deliver an output that is
+already computed; and a kernel that died is noticed at once, not when its cell's time is up.
 
 Cells with a tag such as `numbers-within-5%` print measured numbers: those may differ from the
 stored ones by that much, the text around them may not.
@@ -18,7 +18,9 @@ from __future__ import annotations
 
 import base64
 import io
+import queue
 import re
+import time
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +28,8 @@ import pytest
 from nbformat import NotebookNode
 from nbval.plugin import IPyNbCell
 from PIL import Image
+
+from tutorial_lib.notebook import is_record
 
 IMAGE_TYPES = ("image/png", "image/jpeg")
 EMBEDDED = re.compile(r"data:image/\w+;base64,([A-Za-z0-9+/=]+)")
@@ -37,6 +41,7 @@ TRAINED_TAG = "figure-trained"
 TRAINED_BLOCK = 12  # pixels; about the size of a letter
 TRAINED_TOLERANCE = 0.8  # share of the expected picture's own contrast
 OUTPUT_TIMEOUT = 60  # seconds
+PULSE = 2  # seconds between two looks whether the kernel is alive
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -52,8 +57,27 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 class CheckedCell(IPyNbCell):
     """nbval's cell, comparing pictures too."""
 
+    def runtest(self) -> None:
+        kernel = self.parent.kernel
+        await_reply = type(kernel).await_reply
+
+        def await_reply_of_the_living(msg_id, timeout):
+            deadline = time.monotonic() + timeout
+            while True:
+                try:
+                    left = deadline - time.monotonic()
+                    return await_reply(kernel, msg_id, timeout=min(PULSE, max(left, 0)))
+                except queue.Empty:
+                    if not kernel.is_alive():
+                        self.raise_cell_error("The kernel died while it executed this cell.")
+                    if time.monotonic() >= deadline:
+                        raise
+
+        kernel.await_reply = await_reply_of_the_living
+        super().runtest()
+
     def compare_outputs(self, test, ref, skip_compare=None) -> bool:
-        test, ref = without_stderr(test), without_stderr(ref)
+        test, ref = without_volatile(test), without_volatile(ref)
         tags = self.cell.metadata.get("tags", [])
         if tolerance := numbers_tolerance(tags):
             test = with_close_numbers(test, ref, tolerance)
@@ -70,9 +94,11 @@ class CheckedCell(IPyNbCell):
         return self.config.rootpath / "build" / "figures" / name
 
 
-def without_stderr(outputs: list) -> list:
-    """Leave out what was written to stderr: warnings differ between machines."""
-    return [output for output in outputs if output.get("name") != "stderr"]
+def without_volatile(outputs: list) -> list:
+    """Leave out what differs between machines: warnings on stderr, and recorded measurements."""
+    return [
+        output for output in outputs if output.get("name") != "stderr" and not is_record(output)
+    ]
 
 
 def numbers_tolerance(tags: list[str]) -> float:

@@ -12,8 +12,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from tutorial_lib.data import data_home
-from tutorial_lib.data.cache import cached_folder, damaged_files
+from tutorial_lib.data import data_home, note_use
+from tutorial_lib.data.cache import MANIFEST, cached_folder, damaged_files
 
 # Nets whose training takes longer than a reader should wait, in git; `tutorial pretrain 03`.
 SHIPPED = Path(__file__).resolve().parents[1] / "data" / "checkpoints" / "nets"
@@ -55,6 +55,7 @@ def load_or_train(
     if retrain or not whole:
         shutil.rmtree(cached, ignore_errors=True)
         whole = [cached_folder(cached, lambda place: _save(net, fit(net, *data, settings), place))]
+    note_use(whole[0] / MANIFEST)
     with np.load(whole[0] / WEIGHTS, allow_pickle=False) as weights:
         net.set_weights(list(weights.values()))
     return net, json.loads((whole[0] / RECORD).read_text(encoding="utf-8"))
@@ -70,8 +71,8 @@ def made_of(build: Callable, fit: Callable, data, settings: SimpleNamespace, opt
     digest = hashlib.sha256()
     for function in (build, fit):
         digest.update(source(function).encode())
-    choices = {"build": build.__name__, "options": options, "settings": vars(settings)}
-    digest.update(json.dumps(choices, sort_keys=True).encode())
+    names = [build.__name__, fit.__name__]
+    digest.update(json.dumps([names, options, vars(settings)], sort_keys=True).encode())
     for array in data:
         digest.update(f"{array.dtype.str} {array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)

@@ -5,6 +5,7 @@ Everything heavy is imported inside the commands, so that `tutorial --help` answ
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
@@ -33,6 +34,10 @@ timeout_option = click.option(
     "--timeout", type=click.FloatRange(min=0, min_open=True), default=900, show_default=True,
     help="Seconds that one cell may take.",
 )  # fmt: skip
+output_option = click.option(
+    "-o", "--output", type=click.Path(file_okay=False, path_type=Path), default=CHECKOUT / "build",
+    help="Folder for executed notebooks and the report.  [default: build]",
+)  # fmt: skip
 
 
 @click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
@@ -47,10 +52,7 @@ def main() -> None:
     "-p", "--parameter", "pairs", nargs=2, multiple=True, metavar="NAME VALUE",
     help="Set a notebook parameter, e.g. -p profile full.",
 )  # fmt: skip
-@click.option(
-    "-o", "--output", type=click.Path(file_okay=False, path_type=Path), default=CHECKOUT / "build",
-    help="Folder for executed notebooks and the report.  [default: build]",
-)  # fmt: skip
+@output_option
 @click.option(
     "--folder", type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Where the notebooks are, if they are your own.",
@@ -61,13 +63,30 @@ def run(names, pairs, output: Path, folder: Path | None, timeout: float) -> None
     from tutorial_lib import execution
 
     paths = execution.find_notebooks(names, (folder or execution.NOTEBOOKS).resolve())
-    results = execution.run(
-        paths, dict(pairs), output.resolve(), timeout, click.echo, progress=sys.stderr.isatty()
-    )
+    # Whoever ends the run politely, a CI system say, gets a report all the same.
+    polite = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        results = execution.run(
+            paths, dict(pairs), output.resolve(), timeout, click.echo, progress=sys.stderr.isatty()
+        )
+    finally:
+        signal.signal(signal.SIGTERM, polite)
     click.echo(f"Report: {output / 'report' / 'index.html'}")
     interrupted = any(result.status == "interrupted" for result in results)
     failed = any(result.status == "failed" for result in results)
     sys.exit(130 if interrupted else int(failed))
+
+
+@main.command()
+@output_option
+def report(output: Path) -> None:
+    """Lay out the last run and the last tests again, and print where the time went."""
+    from tutorial_lib import report
+
+    folder = output.resolve() / "report"
+    report.write_page(folder)
+    click.echo(report.summary(folder))
+    click.echo(f"Report: {output / 'report' / 'index.html'}")
 
 
 @main.command("list")

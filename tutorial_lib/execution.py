@@ -7,13 +7,17 @@ notebook stays, and the report names the cell. A run never touches the stored ou
 
 from __future__ import annotations
 
-import json
+import contextlib
+import os
+import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tutorial_lib import report
+from tutorial_lib import outcomes, report
+from tutorial_lib.data import LEDGER, data_home
 from tutorial_lib.errors import InputError, check_choice
 from tutorial_lib.profiles import PROFILES
 
@@ -27,12 +31,15 @@ class Result:
 
     Attributes:
         name: File name without suffix.
-        status: "passed", "failed", "interrupted" or "not run".
+        status: "not run", "running", "passed", "failed" or "interrupted".
         seconds: Wall-clock time.
         output: The executed notebook, complete or partial.
         error: One line that names the cell and says what happened; empty if all went well.
-        cells: One dict a code cell that ran: position (from 1, prose counted), prompt (the
-            number in `In [ ]`), seconds, status.
+        device: What the notebook's banner says it ran on.
+        parameters: What it was run with, beside its own defaults.
+        data: The data sets it used: name → sha256 of the file that identifies the set.
+        megabytes: Most memory that its kernel held at once, in 10⁶ bytes.
+        cells: One dict a code cell, as `outcomes.read_cells` describes it.
     """
 
     name: str
@@ -40,11 +47,70 @@ class Result:
     seconds: float = 0.0
     output: str = ""
     error: str = ""
+    device: str = ""
+    parameters: dict = field(default_factory=dict)
+    data: dict[str, str] = field(default_factory=dict)
+    megabytes: int = 0
     cells: list[dict] = field(default_factory=list)
 
     def summary(self) -> str:
         """Return one line for a terminal."""
-        return f"{self.status} in {self.seconds:.0f} s{': ' if self.error else ''}{self.error}"
+        doubts = [check["text"] for check in outcomes.failed_checks(self.cells)]
+        notes = [self.error] * bool(self.error) + [f"says `{text}`" for text in doubts]
+        return f"{self.status} in {self.seconds:.0f} s{': ' if notes else ''}{'; '.join(notes)}"
+
+
+class MemoryWatch(threading.Thread):
+    """Looks ten times a second how much memory the processes started since then hold.
+
+    Used as a context manager around the life of a kernel. What comes and goes within a tenth of
+    a second is missed.
+    """
+
+    INTERVAL = 0.1  # seconds
+    SEARCH = 10  # looks between two searches for new processes
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.samples: list[tuple[float, int]] = [(0.0, 0)]  # (seconds since 1970, bytes)
+        self._ended = threading.Event()
+
+    def __enter__(self) -> MemoryWatch:
+        import psutil
+
+        self._me = psutil.Process()
+        self._others = set(self._me.children(recursive=True))
+        self.start()
+        return self
+
+    def __exit__(self, *error) -> None:
+        self._ended.set()
+        self.join()
+
+    def run(self) -> None:
+        looks, watched = 0, set()
+        while not self._ended.wait(self.INTERVAL):
+            if looks % self.SEARCH == 0:
+                watched = set(self._me.children(recursive=True)) - self._others
+            looks += 1
+            self.samples.append((time.time(), sum(map(self._bytes_of, watched))))
+
+    @staticmethod
+    def _bytes_of(process) -> int:
+        import psutil
+
+        try:
+            return process.memory_info().rss
+        except psutil.Error:
+            return 0  # it has ended
+
+    def peak(self, start: float, end: float) -> int:
+        """Return the most that was held from `start` to `end`, in bytes.
+
+        In a shorter span than that between two looks, it is what the last look before saw.
+        """
+        before = max(sample for sample in self.samples if sample[0] <= end)
+        return max([before[1], *(held for when, held in self.samples if start <= when <= end)])
 
 
 def find_notebooks(names: Iterable[str] = (), folder: Path = NOTEBOOKS) -> list[Path]:
@@ -142,7 +208,7 @@ def execute(
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
-    result = Result(source.stem, output=str(output))
+    result = Result(source.stem, output=str(output), parameters=parameters)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.unlink(missing_ok=True)
@@ -152,32 +218,64 @@ def execute(
             f"cannot write {output} ({error.strerror}); choose another folder with --output"
         ) from None
     start = time.perf_counter()
-    try:
-        papermill.execute_notebook(
-            source,
-            output,
-            parameters,
-            progress_bar={"desc": source.stem, "leave": False} if progress else False,
-            cwd=source.parent,
-            execution_timeout=timeout,
-            start_timeout=180,
-            shutdown_kernel="immediate",  # a busy kernel would not hear a polite request
-            extra_arguments=["--log-level=ERROR"],  # its warnings would tear the progress bar
-        )
-        result.status = "passed"
-    except KeyboardInterrupt:
-        result.status, what = "interrupted", "interrupted"
-    except PapermillExecutionError as error:
-        result.status, what = "failed", one_line(f"{error.ename}: {error.evalue}")
-    except CellTimeoutError:
-        result.status, what = "failed", f"took longer than {timeout:g} s; see --timeout"
-    except DeadKernelError:
-        result.status, what = "failed", "the kernel died; was there enough memory?"
+    with MemoryWatch() as memory, ledger(result.data):
+        try:
+            papermill.execute_notebook(
+                source,
+                output,
+                parameters,
+                progress_bar={"desc": source.stem, "leave": False} if progress else False,
+                cwd=source.parent,
+                execution_timeout=timeout,
+                start_timeout=180,
+                shutdown_kernel="immediate",  # a busy kernel would not hear a polite request
+                extra_arguments=["--log-level=ERROR"],  # its warnings would tear the progress bar
+            )
+            result.status, what = "passed", ""
+        except KeyboardInterrupt:
+            result.status, what = "interrupted", "interrupted"
+        except PapermillExecutionError as error:
+            result.status, what = "failed", one_line(f"{error.ename}: {error.evalue}")
+        except CellTimeoutError:
+            result.status, what = "failed", f"took longer than {timeout:g} s; see --timeout"
+        except DeadKernelError:
+            result.status, what = "failed", "the kernel died; was there enough memory?"
     result.seconds = round(time.perf_counter() - start, 1)
-    result.cells = cell_times(output)
+    result.megabytes = round(memory.peak(0, time.time()) / 1e6)
+    executed = outcomes.load(output)
+    result.cells = outcomes.read_cells(executed, outcomes.load(source), memory.peak)
+    result.device = outcomes.device(executed)
     if result.status != "passed":
         result.error = f"{failing_cell(result.cells)}: {what}"
     return result
+
+
+@contextlib.contextmanager
+def ledger(used: dict[str, str]) -> Iterator[None]:
+    """Fill `used` with the data sets that kernels started inside say they use: name → sha256."""
+    from tutorial_lib.data.cache import MANIFEST, file_hash
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "ledger"
+        os.environ[LEDGER] = str(path)
+        try:
+            yield
+        finally:
+            del os.environ[LEDGER]
+        noted = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    files = {path for path in map(Path, noted) if path.is_file()}
+    whole = {path.parent for path in files if path.name == MANIFEST}
+    for file in sorted(files):
+        # A manifest vouches for all files below it.
+        if file.name == MANIFEST or not whole & set(file.parents):
+            used[data_name(file.parent if file.name == MANIFEST else file)] = file_hash(file)
+
+
+def data_name(path: Path) -> str:
+    """Name a data set by its place in the data folder, or by its last two names elsewhere."""
+    if path.is_relative_to(data_home()):
+        return path.relative_to(data_home()).as_posix()
+    return "/".join(path.parts[-2:])
 
 
 def one_line(message: str) -> str:
@@ -185,34 +283,10 @@ def one_line(message: str) -> str:
     return " ".join(message.split())
 
 
-def cell_times(path: Path) -> list[dict]:
-    """Read from an executed notebook how long its code cells took and how they ended."""
-    if not path.stat().st_size:
-        return []  # the kernel did not even start
-    cells = []
-    position = 0
-    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
-        tags = cell["metadata"].get("tags", [])
-        # Papermill's own additions do not count, so that positions are those of the source.
-        position += not {"papermill-error-cell-tag", "injected-parameters"} & set(tags)
-        record = cell["metadata"].get("papermill", {})
-        if cell["cell_type"] != "code" or record.get("status", "pending") == "pending":
-            continue
-        cells.append(
-            {
-                "position": position,
-                "prompt": cell.get("execution_count"),
-                "seconds": round(record.get("duration") or 0.0, 3),
-                "status": "failed" if record.get("exception") else record["status"],
-                "first_line": "".join(cell["source"]).split("\n")[0],
-            }
-        )
-    return cells
-
-
 def failing_cell(cells: list[dict]) -> str:
     """Name the cell that a run ended in."""
-    ended = [cell for cell in cells if cell["status"] != "completed"] or cells[-1:]
+    ran = [cell for cell in cells if cell["status"] != "not run"]
+    ended = [cell for cell in ran if cell["status"] != "completed"] or ran[-1:]
     if not ended:
         return "before the first cell"
     cell = ended[-1]
@@ -245,14 +319,19 @@ def run(
     """
     check_parameters(paths, parameters)
     values = {path: typed_parameters(path, parameters) for path in paths}
-    results = [Result(path.stem) for path in paths]
+    outputs = [build / "notebooks" / path.name for path in paths]
+    results = [
+        Result(path.stem, output=str(output), parameters=values[path])
+        for path, output in zip(paths, outputs, strict=True)
+    ]
+    record = report.Report(build / "report", results)
     for number, path in enumerate(paths):
         echo(f"[{number + 1}/{len(paths)}] {path.stem} …")
-        output = build / "notebooks" / path.name
-        result = execute(path, output, values[path], timeout, progress)
-        results[number] = result
-        echo(f"      {result.summary()}")
-        report.write(build / "report", results, parameters)
-        if result.status == "interrupted":
+        results[number].status = "running"
+        record.write()  # so that even a run that is killed leaves a report
+        results[number] = execute(path, outputs[number], values[path], timeout, progress)
+        echo(f"      {results[number].summary()}")
+        record.write()
+        if results[number].status == "interrupted":
             break
     return results

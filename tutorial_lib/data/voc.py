@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from tutorial_lib.data import note_use
 from tutorial_lib.data.glyphs import CLASSES as OBJECT_CLASSES
 from tutorial_lib.data.images import VOID, Sample, check_same_size, read_image, read_labels
 from tutorial_lib.errors import InputError, check_choice
@@ -99,6 +100,7 @@ class VocTree:
         """
         check_choice("split", split, SPLITS)
         path = self.root / "ImageSets" / "Segmentation" / f"{split}.txt"
+        note_use(path)
         try:
             ids = path.read_text(encoding="utf-8").split()
         except OSError:

@@ -10,6 +10,8 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from tutorial_lib.errors import InputError
 
 _CHECKS: dict[str, Callable] = {}
@@ -55,6 +57,20 @@ def answered(value):
     if value is Ellipsis:
         raise NotAnswered
     return value
+
+
+def pair(answer, names: str) -> tuple:
+    """Return an answer that should be a pair, e.g. of names "size, stamps"."""
+    if not isinstance(answer, tuple | list) or len(answer) != 2:
+        raise Wrong(f"Answer with a pair: ({names}).")
+    return answered(answer[0]), answered(answer[1])
+
+
+def number(answer) -> float:
+    """Return an answer that should be one number."""
+    if isinstance(answer, bool) or np.ndim(answer) != 0 or not np.isreal(answer):
+        raise Wrong("Answer with one number.")
+    return answer.item() if hasattr(answer, "item") else answer
 
 
 def grade(name: str, answer) -> Verdict:

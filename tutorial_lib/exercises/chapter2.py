@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from tutorial_lib import convolution
-from tutorial_lib.exercises import Wrong, answered, exercise
+from tutorial_lib.exercises import Wrong, answered, exercise, number, pair
 
 
 @exercise("2.1")
 def stamping(answer) -> str:
+    if np.ndim(answer) != 1:
+        raise Wrong("Answer with a list of numbers, e.g. [1, 2, 3].")
     answer = list(answer)
     if answer == [3, 5]:
         raise Wrong("That is the convolution, which gathers; stamping makes the line longer.")
@@ -24,20 +26,23 @@ def stamping(answer) -> str:
 
 @exercise("2.2")
 def padding_for_doubling(answer) -> str:
+    answer = number(answer)
     if answer == 2:
         raise Wrong("p is cut off at both ends: solve 2·6 + 4 - 2p = 14.")
     if answer == 0:
         raise Wrong("Without padding the output has 2·6 + 4 = 16 pixels, two too many.")
     if answer != 1:
         raise Wrong("Solve s (i - 1) + k - 2p = o for p, with i=7, k=4, s=2, o=14.")
-    return "k=4, s=2, p=1 doubles any size: generators are full of it."
+    return "k=4, s=2, p=1 doubles any size: a popular choice for generators."
 
 
 @exercise("2.3")
 def unet_upconvolution(answer) -> str:
-    size, stamps = answer
-    if size == 57:
-        raise Wrong("s (i - 1) + k is 2·27 + 2, not 2·28 + 1.")
+    size, stamps = pair(answer, "size, stamps")
+    if np.shape(size) == (2,) and size[0] == size[1]:
+        size = size[0]
+    if size == 58:
+        raise Wrong("Between 28 stamps there are 27 steps: s (i - 1) + k, not s i + k.")
     if size != 56:
         raise Wrong("The size is s (i - 1) + k with i=28, k=2, s=2.")
     if stamps != 1:
@@ -45,9 +50,36 @@ def unet_upconvolution(answer) -> str:
     return "No overlap, so no checkerboard from counting, and no smoothing either."
 
 
+@exercise("2.4")
+def size_of_the_output(function) -> str:
+    for i, k, s, p, extra in [
+        (4, 3, 1, 0, 0),
+        (4, 3, 2, 0, 0),
+        (5, 4, 3, 1, 0),
+        (4, 3, 2, 0, 1),
+        (6, 5, 4, 2, 3),
+    ]:
+        got = answered(function(i, k, s, p, extra))
+        expected = convolution.transposed_output_size(i, k, s, p, 1, extra)
+        mistakes = {
+            s * i + k - 2 * p + extra: "between i stamps there are i - 1 steps, not i.",
+            expected + p: "you are off: you forgot that padding is cut off on both sides.",
+            expected + 4 * p: "padding makes the output of a transposed convolution smaller.",
+            expected + 2 * p: "you forgot the padding, which is cut off.",
+            expected - 2 * extra: "output padding makes the output larger.",
+            i - 1 + k - 2 * p + extra: "you forgot the stride: stamps stand s apart.",
+            expected - extra: "you forgot the output padding; it is added at the end.",
+            (i + 2 * p - k) // s + 1: "that is the direct convolution, which goes down.",
+        }
+        if got != expected:
+            hint = mistakes.get(got, f"the size is {expected}, not {got}.")
+            raise Wrong(f"For i={i}, k={k}, s={s}, p={p}, output_padding={extra}: {hint}")
+    return "It is the direct convolution's formula, solved for its input."
+
+
 @exercise("2.5")
 def bilinear_of_32(answer) -> str:
-    numbers, stamps = answer
+    numbers, stamps = pair(answer, "numbers, stamps")
     if numbers == 32 * 32:
         raise Wrong("The tent falls to zero at the *next* input: it is 2·32 pixels wide.")
     if numbers != 64 * 64:
@@ -59,30 +91,15 @@ def bilinear_of_32(answer) -> str:
     return "Four corners, weighted by nearness: bilinear interpolation."
 
 
-@exercise("2.4")
-def size_of_the_output(function) -> str:
-    for i, k, s, p, extra in [(4, 3, 1, 0, 0), (4, 3, 2, 0, 0), (5, 4, 3, 1, 0), (7, 4, 2, 1, 1)]:
-        got = answered(function(i, k, s, p, extra))
-        expected = convolution.transposed_output_size(i, k, s, p, 1, extra)
-        mistakes = {
-            s * i + k - 2 * p + extra: "between i stamps there are i - 1 steps, not i.",
-            expected + p: "you are off: you forgot that padding is cut off on both sides.",
-            expected + 4 * p: "padding makes the output of a transposed convolution smaller.",
-            expected - extra: "you forgot the output padding; it is added at the end.",
-            (i + 2 * p - k) // s + 1: "that is the direct convolution, which goes down.",
-        }
-        if got != expected:
-            hint = mistakes.get(got, f"the size is {expected}, not {got}.")
-            raise Wrong(f"For i={i}, k={k}, s={s}, p={p}, output_padding={extra}: {hint}")
-    return "It is the direct convolution's formula, solved for its input."
-
-
 @exercise("2.6")
 def own_stamping(function) -> str:
     rng = np.random.default_rng(0)
     for i, k, s in [(3, 2, 2), (3, 3, 2), (4, 3, 1), (2, 2, 3)]:
         x, w = rng.integers(-4, 5, (i, i)), rng.integers(-4, 5, (k, k))
-        got = np.asarray(answered(function(x.copy(), w.copy(), s)))
+        got = answered(function(x.copy(), w.copy(), s))
+        if got is None:
+            raise Wrong("Your function returns nothing; end it with return y.")
+        got = np.asarray(got)
         expected = _stamp(x, w, s)
         if got.shape != expected.shape:
             raise Wrong(
@@ -91,6 +108,9 @@ def own_stamping(function) -> str:
             )
         if not np.allclose(got, expected):
             raise Wrong(f"For i={i}, k={k}, s={s} {_wrong_stamps(got, x, w, s)}")
+    halves = np.full((1, 1), 0.5)
+    if not np.allclose(function(np.ones((1, 1), int), halves, 1), 0.5):
+        raise Wrong("For whole pixels and weights of 1/2: your output cuts off what is no integer.")
     return "Three lines of loop: that is all there is to a transposed convolution."
 
 

@@ -1,0 +1,114 @@
+"""JUnit XML, the form in which continuous integration reads results: written and read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+from tutorial_lib.outcomes import ANSI, failed_checks, metrics_of
+
+
+def notebooks_xml(report: dict) -> bytes:
+    """Return a run as JUnit XML: a suite a notebook, a case a code cell."""
+    root = ElementTree.Element("testsuites", name="notebooks", time=str(report["seconds"]))
+    for entry in report["notebooks"]:
+        cases = [cell_case(entry, cell) for cell in entry["cells"]]
+        outcomes = [child.tag for case in cases for child in case]
+        # What ended the run in no cell of its own, a dead kernel say, must not get lost.
+        if not cases or (entry["error"] and "failure" not in outcomes):
+            kind = "error" if entry["error"] else "skipped"
+            cases.append(case_of(entry, "run", 0.0, kind, entry["error"] or entry["status"]))
+            outcomes.append(kind)
+        counts = {"failures": "failure", "errors": "error", "skipped": "skipped"}
+        suite = ElementTree.SubElement(
+            root,
+            "testsuite",
+            name=entry["name"],
+            time=str(entry["seconds"]),
+            tests=str(len(cases)),
+            **{name: str(outcomes.count(tag)) for name, tag in counts.items()},
+        )
+        properties = ElementTree.SubElement(suite, "properties")
+        for name, value in metrics_of(entry).items():
+            ElementTree.SubElement(properties, "property", name=name, value=str(value))
+        suite.extend(cases)
+    return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+
+
+def cell_case(entry: dict, cell: dict) -> ElementTree.Element:
+    """Return the case of one cell: what it raised, and what it should not have said."""
+    name = f"cell {cell['position']}: {cell['first_line']}"
+    if cell["status"] == "not run":
+        return case_of(entry, name, 0.0, "skipped", "not run")
+    if cell["status"] != "completed":
+        return case_of(entry, name, cell["seconds"], "failure", entry["error"], cell["error"])
+    wrong = "; ".join(check["text"] for check in failed_checks([cell]))
+    return case_of(entry, name, cell["seconds"], "failure" * bool(wrong), wrong)
+
+
+def case_of(
+    entry: dict, name: str, seconds: float, outcome: str = "", message: str = "", text: str = ""
+) -> ElementTree.Element:
+    """Return one case; `outcome` is "failure", "error", "skipped" or, if all is well, empty."""
+    case = ElementTree.Element(
+        "testcase", classname=entry["name"], name=printable(name), time=str(seconds)
+    )
+    if outcome:
+        ElementTree.SubElement(case, outcome, message=printable(message)).text = printable(text)
+    return case
+
+
+def printable(text: str) -> str:
+    """Leave out what XML cannot hold."""
+    return "".join(c for c in text if c in "\t\n" or c.isprintable())
+
+
+def read_tests(folder: Path) -> dict | None:
+    """Read what pytest left in `tests.xml`.
+
+    Returns:
+        None if there is no such file, or it is damaged; else a dict: when, seconds (by the
+        clock), tests, skipped, failures (dicts: name, message, text, evidence: names of pictures
+        in `figures` beside the report's folder), files (dicts: name, tests, seconds (summed over
+        workers), slowest; longest first).
+    """
+    try:
+        suite = next(ElementTree.parse(folder / "tests.xml").getroot().iter("testsuite"))
+    except (OSError, ElementTree.ParseError, StopIteration):
+        return None
+    evidence = sorted(path.name for path in (folder.parent / "figures").glob("*.png"))
+    files: dict[str, list[tuple[float, str]]] = {}
+    failures, skipped = [], 0
+    for case in suite.iter("testcase"):
+        file = case.get("classname", "").replace(".", "/")
+        files.setdefault(file, []).append((float(case.get("time", 0)), case.get("name", "")))
+        skipped += case.find("skipped") is not None
+        for problem in [*case.findall("failure"), *case.findall("error")]:
+            text = ANSI.sub("", problem.text or "")
+            failures.append(
+                {
+                    "name": f"{file}: {case.get('name')}",
+                    "message": (problem.get("message") or text).strip().split("\n")[0][:300],
+                    "text": text,
+                    "evidence": [name for name in evidence if name in text],
+                }
+            )
+    return {
+        "when": suite.get("timestamp", "")[:19],
+        "seconds": float(suite.get("time", 0)),
+        "tests": sum(map(len, files.values())),
+        "skipped": skipped,
+        "failures": failures,
+        "files": sorted(
+            (
+                {
+                    "name": name,
+                    "tests": len(cases),
+                    "seconds": sum(seconds for seconds, _ in cases),
+                    "slowest": max(cases),
+                }
+                for name, cases in files.items()
+            ),
+            key=lambda file: -file["seconds"],
+        ),
+    }
