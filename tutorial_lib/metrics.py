@@ -53,27 +53,27 @@ class ConfusionMatrix:
             raise InputError("labels and predictions must be whole numbers: the classes")
         if predictions.size and not 0 <= predictions.min() <= predictions.max() < self.classes:
             raise InputError(f"predictions must lie between 0 and {self.classes - 1}")
+        void = self.ignore
         if labels.dtype != np.uint8:
-            labels = self._as_bytes(labels)
+            labels, void = self._as_bytes(labels), 255
         # Counting all 256 rows, void among them, is faster than picking the valid pixels first.
         pairs = labels.astype(np.int64).ravel() * self.classes
         pairs += predictions.ravel()
         counts = np.bincount(pairs, minlength=256 * self.classes).reshape(256, self.classes)
-        if self.ignore is not None and 0 <= self.ignore < 256:
-            counts[self.ignore] = 0
+        if void is not None and 0 <= void < 256:
+            counts[void] = 0
         if counts[self.classes :].any():
             raise InputError(f"labels must lie between 0 and {self.classes - 1}")
         self.counts += counts[: self.classes]
         return self
 
     def _as_bytes(self, labels: np.ndarray) -> np.ndarray:
-        """Return labels of another type as uint8; whatever is no class becomes 255."""
+        """Return labels of another type as uint8, void as 255."""
         void = np.zeros(labels.shape, bool) if self.ignore is None else labels == self.ignore
         strange = (labels < 0) | (labels >= self.classes)
         if (strange & ~void).any():
             raise InputError(f"labels must lie between 0 and {self.classes - 1}")
-        byte = self.ignore if self.ignore is not None and 0 <= self.ignore < 256 else 255
-        return np.where(void, byte, labels).astype(np.uint8)
+        return np.where(void, 255, labels).astype(np.uint8)
 
     def iou(self) -> np.ndarray:
         """Return intersection over union by class, float64 (classes,).
@@ -132,7 +132,9 @@ def boundary_band(labels: np.ndarray, width: float, void: int = 255) -> np.ndarr
     from scipy import ndimage
 
     outline = labels == void
-    down, across = labels[1:] != labels[:-1], labels[:, 1:] != labels[:, :-1]
+    inside = ~outline
+    down = (labels[1:] != labels[:-1]) & inside[1:] & inside[:-1]
+    across = (labels[:, 1:] != labels[:, :-1]) & inside[:, 1:] & inside[:, :-1]
     outline[1:] |= down
     outline[:-1] |= down
     outline[:, 1:] |= across

@@ -147,7 +147,7 @@ class BilinearUpsampling(layers.Layer):
         height, width = ops.shape(x)[1:3]
         down = interpolation_matrix(height, self.factor)
         across = interpolation_matrix(width, self.factor)
-        return ops.einsum("ih,bhwc,jw->bijc", down, x, across)
+        return ops.einsum("ih,bhjc->bijc", down, ops.einsum("jw,bhwc->bhjc", across, x))
 
     def compute_output_shape(self, input_shape):
         batch, height, width, channels = input_shape
