@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -142,7 +142,9 @@ def predict_labels(
     return labels
 
 
-def predict_at_scale(model, image: np.ndarray, short_side: int, multiple: int = 32) -> np.ndarray:
+def predict_at_scale(
+    model, image: np.ndarray, short_side: int, multiple: int = 32, refine: Callable | None = None
+) -> np.ndarray:
     """Label a photograph whose objects are larger than those that the net was trained on.
 
     The photograph is scaled down so that its shorter side is `short_side` pixels, as the training
@@ -152,22 +154,24 @@ def predict_at_scale(model, image: np.ndarray, short_side: int, multiple: int = 
     Args:
         model, image, multiple: As for `predict_any_size`.
         short_side: In pixels. A photograph that is smaller stays as it is.
+        refine: Called with the logits and the scaled picture, returns better logits, as
+            `crf.refine_scores` does.
 
     Returns:
         Labels, uint8 (height, width).
     """
     image = as_rgb(image)
     height, width = image.shape[:2]
-    if min(height, width) <= short_side:
-        return predict_labels(model, image, multiple)
-    scale = short_side / min(height, width)
+    scale = min(1.0, short_side / min(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
     small = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
     logits = predict_any_size(model, small, multiple)
+    if refine is not None:
+        logits = refine(logits, small)
     best = np.full((height, width), -np.inf, np.float32)
     labels = np.zeros((height, width), np.uint8)
     for number in range(logits.shape[-1]):  # one class at a time, for the sake of memory
-        scores = Image.fromarray(np.ascontiguousarray(logits[..., number]))
+        scores = Image.fromarray(np.ascontiguousarray(logits[..., number], np.float32))
         scores = np.asarray(scores.resize((width, height), Image.Resampling.BILINEAR))
         labels[scores > best] = number
         np.maximum(best, scores, out=best)
