@@ -112,7 +112,7 @@ def train_classifier(
         state: Folder in which to keep the state after each epoch; a run that was interrupted goes
             on from there.
     """
-    from tutorial_lib import profiles, training
+    from tutorial_lib import profiles, staged
     from tutorial_lib.models.vgg import build_vgg, fold_batch_norm
 
     profiles.start("full", seed=SEED)
@@ -125,7 +125,7 @@ def train_classifier(
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
-    training.fit_resumable(
+    staged.fit_resumable(
         normalized, lambda epoch: _varied_batches(*pictures, SEED + epoch), epochs, state, echo
     )
     plain = fold_batch_norm(normalized, build_vgg(**ARCHITECTURE))

@@ -1,0 +1,229 @@
+"""Training an FCN in stages: 32s, then 16s, then 8s, each from where the last one ended.
+
+Long, Shelhamer & Darrell, "Fully Convolutional Networks for Semantic Segmentation", CVPR 2015,
+sections 4.2 and 4.3.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import ops
+
+from tutorial_lib.errors import InputError, check_choice
+from tutorial_lib.inference import predict_any_size
+from tutorial_lib.metrics import ConfusionMatrix, trimap_labels
+from tutorial_lib.training import pixel_cross_entropy
+
+PARTS = ("scores", "late", "all")
+OPTIMIZERS = ("adam", "sgd")
+SCHEDULES = ("cosine", "poly")
+EARLY_BLOCKS = ("conv1_", "conv2_")  # edges and blobs, which every task needs alike
+
+
+@dataclass(frozen=True)
+class Stage:
+    """How one net of the three is trained.
+
+    Attributes:
+        warmup: Epochs in which only the score layers learn. They start at zero, and until they
+            say something sensible the body would learn from nonsense.
+        epochs: Epochs after that, in which more of the net learns.
+        rate: Learning rate of those.
+        part: What learns then, one of `PARTS`: "scores" keeps the body frozen to the end, "late"
+            all but the first two blocks, "all" everything.
+    """
+
+    warmup: int
+    epochs: int
+    rate: float
+    part: str = "late"
+
+    def shortened(self, epochs: int) -> Stage:
+        """Return the same stage with another number of epochs, or itself for 0."""
+        return Stage(min(self.warmup, 1), epochs, self.rate, self.part) if epochs else self
+
+
+def train_stage(
+    net: keras.Model,
+    batches_of: Callable,
+    stage: Stage,
+    *,
+    score_rate: float = 1e-2,
+    optimizer: str = "adam",
+    schedule: str = "cosine",
+    validation=None,
+    state: Path | None = None,
+) -> dict[str, list[float]]:
+    """Train FCN-32s, 16s or 8s: first its score layers alone, then the net.
+
+    Args:
+        net: As built by `fcn.build_fcn`; trained in place.
+        batches_of: Called with the number of the epoch, from 0, for its batches.
+        stage: How long, how fast, which part.
+        score_rate: Learning rate of the warm-up.
+        optimizer, schedule: See `make_optimizer`.
+        validation: Batches to score after each epoch.
+        state: Folder that keeps the state after each epoch; training goes on from there.
+
+    Returns:
+        "loss", and "val_loss" if there is validation, by epoch, the warm-up's first.
+
+    Raises:
+        InputError: if an option is unknown, or the state is that of another net.
+    """
+    history: dict[str, list[float]] = {}
+    phases = (("scores", stage.warmup, score_rate), (stage.part, stage.epochs, stage.rate))
+    for number, (part, epochs, rate) in enumerate(phases):
+        if not epochs:
+            continue
+        start = number * stage.warmup  # so that the second phase sees other crops than the first
+        choose_part(net, part)
+        steps = epochs * len(batches_of(start))
+        net.compile(make_optimizer(optimizer, rate, steps, schedule), loss=pixel_cross_entropy)
+        report = fit_resumable(
+            net,
+            lambda epoch, start=start: batches_of(start + epoch),
+            epochs,
+            state / f"phase{number}" if state else None,
+            validation=validation,
+        )
+        for name, values in report.items():
+            history.setdefault(name, []).extend(values)
+    choose_part(net, "all")
+    return history
+
+
+def choose_part(net: keras.Model, part: str) -> None:
+    """Let a part of an FCN learn, and freeze the rest.
+
+    Raises:
+        InputError: if the part is none of `PARTS`.
+    """
+    check_choice("part", part, PARTS)
+    for layer in net.layers:
+        is_score = layer.name.startswith(("score_", "upsample_"))
+        is_early = layer.name.startswith(EARLY_BLOCKS)
+        layer.trainable = part == "all" or is_score or (part == "late" and not is_early)
+
+
+def make_optimizer(name: str, rate: float, steps: int, schedule: str = "cosine"):
+    """Return an optimizer whose learning rate falls to zero over so many steps.
+
+    Args:
+        name: "adam", or "sgd": stochastic gradient descent with a momentum of 0.9, as in the paper.
+        rate: Learning rate at the start.
+        steps: Number of steps.
+        schedule: "cosine", or "poly": rate · (1 - step / steps)^0.9, usual for segmentation.
+
+    Raises:
+        InputError: if a name is unknown.
+    """
+    check_choice("optimizer", name, OPTIMIZERS)
+    check_choice("schedule", schedule, SCHEDULES)
+    schedules = keras.optimizers.schedules
+    if schedule == "poly":
+        falling = schedules.PolynomialDecay(rate, steps, end_learning_rate=0.0, power=0.9)
+    else:
+        falling = schedules.CosineDecay(rate, steps)
+    if name == "sgd":
+        return keras.optimizers.SGD(falling, momentum=0.9)
+    return keras.optimizers.Adam(falling)
+
+
+def evaluate(
+    net, samples: Iterable, classes: int = 21, band: float = 0, refine: Callable | None = None
+) -> ConfusionMatrix:
+    """Score a net on whole pictures, each in its own size.
+
+    Args:
+        net: From a batch of pictures to logits.
+        samples: With `image` and `labels`.
+        classes: Number of classes.
+        band: Count only pixels that are at most so far from an outline; 0 counts all.
+        refine: Called with logits and image, returns better scores; for example a CRF.
+    """
+    matrix = ConfusionMatrix(classes)
+    for sample in samples:
+        scores = predict_any_size(net, sample.image)
+        if refine is not None:
+            scores = refine(scores, sample.image)
+        labels = trimap_labels(sample.labels, band) if band else sample.labels
+        matrix.update(labels, scores.argmax(axis=-1))
+    return matrix
+
+
+def fit_resumable(
+    model: keras.Model,
+    batches_of: Callable,
+    epochs: int,
+    folder: Path | None = None,
+    echo: Callable[[str], None] | None = None,
+    validation=None,
+) -> dict[str, list[float]]:
+    """Train a compiled model epoch by epoch, and go on where an interrupted run stopped.
+
+    Because each epoch's batches depend on its number alone, a run that was interrupted after any
+    epoch and taken up again ends with the same weights as one that was not.
+
+    Args:
+        model: Compiled; its optimizer's state is kept too.
+        batches_of: Called with the number of the epoch, from 0, for its data.
+        epochs: Number of epochs in all.
+        folder: Where the state is kept after each epoch; None keeps none.
+        echo: Told of each epoch, if given.
+        validation: Batches to score after each epoch.
+
+    Returns:
+        The history, as of `keras.Model.fit`: a list of one number an epoch for each quantity.
+
+    Raises:
+        InputError: if the state in the folder belongs to another model.
+    """
+    history: dict[str, list[float]] = {}
+    if folder is not None and (folder / "state.npz").is_file():
+        history = _restore(model, folder)
+    done = len(next(iter(history.values()), []))
+    for epoch in range(done, epochs):
+        batches = batches_of(epoch)
+        report = model.fit(batches, validation_data=validation, verbose=0, shuffle=False).history
+        for name, values in report.items():
+            history.setdefault(name, []).extend(float(value) for value in values)
+        if folder is not None:
+            _keep(model, history, folder)
+        if echo:
+            text = ", ".join(f"{name} {values[-1]:.3f}" for name, values in history.items())
+            echo(f"epoch {epoch + 1}/{epochs}: {text}")
+    return history
+
+
+def _keep(model: keras.Model, history: dict, folder: Path) -> None:
+    """Write weights, the optimizer's variables and the history; whole, or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    variables = [*model.variables, *model.optimizer.variables]
+    partial = folder / "state.part.npz"
+    np.savez(
+        partial,
+        history=json.dumps(history),
+        **{str(i): ops.convert_to_numpy(v) for i, v in enumerate(variables)},
+    )
+    partial.replace(folder / "state.npz")
+
+
+def _restore(model: keras.Model, folder: Path) -> dict[str, list[float]]:
+    """Load what `_keep` wrote; return the history."""
+    model.optimizer.build(model.trainable_variables)
+    variables = [*model.variables, *model.optimizer.variables]
+    with np.load(folder / "state.npz", allow_pickle=False) as state:
+        values = [state[str(i)] for i in range(len(state.files) - 1)]
+        history = json.loads(str(state["history"]))
+    if [v.shape for v in variables] != [v.shape for v in values]:
+        raise InputError(f"{folder} holds the state of another model; delete it to start anew")
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+    return history
