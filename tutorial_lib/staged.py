@@ -49,6 +49,22 @@ class Stage:
         return Stage(min(self.warmup, 1), epochs, self.rate, self.part) if epochs else self
 
 
+# The two columns of notebook 05. Many scenes seen a few times teach more than a few seen often,
+# and many small steps more than few large ones: benchmarks/RESULTS.md has the figures.
+QUICK = {
+    "scenes": 1600,
+    "stages": {32: Stage(1, 2, 1e-3), 16: Stage(1, 1, 1e-3), 8: Stage(1, 2, 1e-3)},
+    "batch_size": 4,
+    "crop": 160,
+}
+FULL = {
+    "scenes": 8000,
+    "stages": {32: Stage(1, 20, 1e-3), 16: Stage(1, 10, 1e-3), 8: Stage(1, 10, 1e-3)},
+    "batch_size": 8,
+    "crop": 160,
+}
+
+
 def train_stage(
     net: keras.Model,
     batches_of: Callable,
@@ -97,6 +113,23 @@ def train_stage(
             history.setdefault(name, []).extend(values)
     choose_part(net, "all")
     return history
+
+
+def batches_from(folder: Path, settings, seed: int, stride: int) -> Callable:
+    """Return a function from the number of an epoch to its batches, for `train_stage`.
+
+    Args:
+        folder: Records.
+        settings: With `crop` and `batch_size`, as `QUICK`.
+        seed: Of the whole run.
+        stride: Of the net, so that each stage sees other crops.
+    """
+    from tutorial_lib.data import records
+
+    size, batch = settings["crop"], settings["batch_size"]
+    return lambda epoch: records.crop_batches(
+        folder, size, batch, seed=seed * 10_007 + stride * 101 + epoch
+    )
 
 
 def choose_part(net: keras.Model, part: str) -> None:

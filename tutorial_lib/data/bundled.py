@@ -6,15 +6,17 @@ notebook has no second path for bundled data.
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from tutorial_lib.data import data_home, pictograms
+from tutorial_lib.data import data_home, glyphs, pictograms
 from tutorial_lib.data.cache import cached_folder
 from tutorial_lib.data.pictograms import COCO_SPEC, VOC_SPEC, Instance, Scene, SceneSpec
 from tutorial_lib.errors import InputError
@@ -197,21 +199,28 @@ def _signed_area(contour: np.ndarray) -> float:
 
 
 def _write_voc(root: Path, spec: SceneSpec, seed: int, splits: dict[str, range]) -> None:
-    from tutorial_lib.data.voc import colormap
-
+    glyphs.load_all()  # one thread reads the font, then several may draw
     for name in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
         (root / name).mkdir(parents=True)
     listed: dict[str, list[str]] = {}
     for split, indices in splits.items():
         listed[split] = [f"2012_{index:06d}" for index in indices]
-        for index, name in zip(indices, listed[split], strict=True):
-            scene = pictograms.compose(spec, seed, index)
-            _save_jpeg(scene.image, root / "JPEGImages" / f"{name}.jpg")
-            save_labels(scene, root / "SegmentationClass" / f"{name}.png", colormap())
+        jobs = list(zip(indices, listed[split], strict=True))
+        # A scene depends on its index alone, so it does not matter which thread makes it.
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(lambda job: _write_voc_scene(root, spec, seed, *job), jobs))
     listed["trainval"] = sorted(listed["train"] + listed["val"])
     for split, names in listed.items():
         path = root / "ImageSets" / "Segmentation" / f"{split}.txt"
         path.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+
+
+def _write_voc_scene(root: Path, spec: SceneSpec, seed: int, index: int, name: str) -> None:
+    from tutorial_lib.data.voc import colormap
+
+    scene = pictograms.compose(spec, seed, index)
+    _save_jpeg(scene.image, root / "JPEGImages" / f"{name}.jpg")
+    save_labels(scene, root / "SegmentationClass" / f"{name}.png", colormap())
 
 
 def save_labels(scene: Scene, path: Path, palette: np.ndarray) -> None:
