@@ -4,7 +4,9 @@ import json
 import subprocess
 import sys
 
+import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from tutorial_lib import diagnosis
 from tutorial_lib.cli import main
@@ -17,7 +19,7 @@ def call(*arguments):
 def test_help_names_every_command():
     result = call("--help")
     assert result.exit_code == 0
-    for command in ("run", "list", "doctor", "data", "refresh"):
+    for command in ("run", "list", "doctor", "data", "refresh", "animate"):
         assert command in result.output
 
 
@@ -69,3 +71,34 @@ def test_a_run_by_name_writes_notebook_and_report(tmp_path):
     record = json.loads((tmp_path / "report" / "report.json").read_text(encoding="utf-8"))
     assert [entry["name"] for entry in record["notebooks"]] == ["01_convolution_arithmetic"]
     assert (tmp_path / "notebooks" / "01_convolution_arithmetic.ipynb").stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("options", "frames", "story"),
+    [
+        ("-i 6 -k 3 -s 2 -p 1", 9, "A 3 by 3 kernel moves over a 6 by 6 input"),
+        ("-i 2 -s 2 --transposed --output-padding 1", 36, "spread out with a zero between"),
+        ("-i 2 -s 2 --stamping", 4, "Each cell of a 2 by 2 input in turn stamps"),
+    ],
+)
+def test_animate_writes_a_gif_and_says_what_it_shows(tmp_path, options, frames, story):
+    path = tmp_path / "slide.gif"
+    result = call("animate", *options.split(), str(path))
+    assert result.exit_code == 0 and story in result.output
+    with Image.open(path) as gif:
+        assert gif.n_frames == frames
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("-i 2 -k 5 slide.gif", "does not fit into 2 pixels"),
+        ("slide.png", "slide.png should end in .gif"),
+        ("--output-padding 1 slide.gif", "goes with --transposed or --stamping"),
+    ],
+)
+def test_animate_says_in_one_line_what_is_impossible(tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    result = call("animate", *arguments.split())
+    assert result.exit_code == 1 and message in result.output
+    assert len(result.output.strip().splitlines()) == 1 and not list(tmp_path.iterdir())

@@ -20,6 +20,8 @@ GUIDE = [
     ("dilation", 7, 3, 0, 3, 1, 2),
     ("numerical_no_padding_no_strides", 5, 3, 0, 3, 1, 1),
     ("numerical_padding_strides", 5, 3, 1, 3, 2, 1),
+    ("numerical_average_pooling", 5, 3, 0, 3, 1, 1),
+    ("numerical_max_pooling", 5, 3, 0, 3, 1, 1),
 ]
 GUIDE_TRANSPOSED = [row for row in GUIDE[:7]]
 

@@ -57,6 +57,10 @@ def test_every_picture_has_alt_text(notebook):
         for output in cell["outputs"]:
             if "image/png" in output.get("data", {}):
                 assert len(output["metadata"]["image/png"]["alt"].split()) > 3
+            page = "".join(output.get("data", {}).get("text/html", ""))
+            for image in re.findall(r"<(?:img|canvas)[^>]*>", page):
+                alt = re.search(r'(?:alt|aria-label)="([^"]+)"', image)
+                assert alt and len(alt[1].split()) > 3
     prose = "".join(text(c) for c in notebook["cells"] if c["cell_type"] == "markdown")
     assert "![](" not in prose
 

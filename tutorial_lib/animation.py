@@ -1,150 +1,539 @@
-"""Pictures of a kernel that slides: input blue, output green, as in Dumoulin & Visin's guide.
+"""A kernel that slides: film strips, animations, and a player that works without a network.
 
-A transposed convolution is drawn as the direct convolution over a zero-inserted input that it
-equals, so one `Slide` describes both.
+The colors are those of Dumoulin & Visin's guide (arXiv:1603.07285): input blue, output green,
+zeros white with a dotted rim. A transposed convolution can be watched in two ways that give the
+same numbers: as a convolution over a zero-inserted input (`transposed_slide`), and as stamping
+(`stamping_slide`).
 """
 
 from __future__ import annotations
 
+import base64
+import html
+import io
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from string import Template
 
 import numpy as np
-from matplotlib.patches import Rectangle
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import PolyCollection
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from PIL import Image
 
 from tutorial_lib import convolution, plotting
+from tutorial_lib.errors import InputError
+from tutorial_lib.files import write_atomically
 from tutorial_lib.plotting import PALETTE
 
-GAP = 1.2  # cells between the input and the output
-MARGIN = 1.2  # cells to the right of the output, before the next picture
+GAP = 1.4  # cells between the input and the output
+HEADROOM = 0.9  # cells above a grid, for its label
+INCHES_A_CELL = 0.33
+MAX_WIDTH = 6.2  # inches; larger grids get smaller cells
+STEP_MS, LAST_MS = 700, 1800  # how long an animation rests on a step, and on the last one
+COLORS = 32  # of the palette that all frames share
+
+# The fifteen animations of the guide: i, k, s, p, d of the direct convolution. Those whose names
+# end in _transposed run the same convolution backward.
+GUIDE = {
+    "no_padding_no_strides": {"i": 4, "k": 3},
+    "arbitrary_padding_no_strides": {"i": 5, "k": 4, "p": 2},
+    "same_padding_no_strides": {"i": 5, "k": 3, "p": 1},
+    "full_padding_no_strides": {"i": 5, "k": 3, "p": 2},
+    "no_padding_strides": {"i": 5, "k": 3, "s": 2},
+    "padding_strides": {"i": 5, "k": 3, "s": 2, "p": 1},
+    "padding_strides_odd": {"i": 6, "k": 3, "s": 2, "p": 1},
+}
+GUIDE |= {f"{name}_transposed": geometry for name, geometry in GUIDE.items()}
+GUIDE["dilation"] = {"i": 7, "k": 3, "d": 2}
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What is written into the cells.
+
+    Attributes:
+        inputs: (n, n), for the left grid.
+        weights: (k · k,), in the order in which the kernel's cells are read.
+        outputs: (steps, output, output), for the right grid after each step; NaN is blank.
+    """
+
+    inputs: np.ndarray
+    weights: np.ndarray
+    outputs: np.ndarray
 
 
 @dataclass(frozen=True)
 class Slide:
-    """A square kernel sliding over a square input.
+    """A kernel on its way over a square input: what it reads and writes at each step.
 
     Attributes:
-        real: bool (n, n): which cells of the padded input are pixels; the others are zeros.
-        kernel, stride, dilation: Of the sliding kernel.
-        output: Side of the output.
+        pixels: bool (n, n): which cells of the left grid are pixels; the others are zeros.
+        output: Side of the right grid.
+        reads, writes: A step each, the (row, column) cells of the left and of the right grid.
+        story: What moves, in one sentence, for a reader who cannot see it.
+        labels: What stands above the two grids.
+        numbers: What is written into the cells, if anything.
     """
 
-    real: np.ndarray
-    kernel: int
-    stride: int
-    dilation: int
+    pixels: np.ndarray
     output: int
+    reads: Sequence[np.ndarray]
+    writes: Sequence[np.ndarray]
+    story: str
+    labels: tuple[str, str]
+    numbers: Numbers | None = None
 
-    def window(self, step: int) -> list[tuple[int, int]]:
-        """Return the cells (row, column) of the padded input that output number `step` reads."""
-        row, column = divmod(step, self.output)
-        reach = range(0, self.kernel * self.dilation, self.dilation)
-        return [(row * self.stride + a, column * self.stride + b) for a in reach for b in reach]
+    def __len__(self) -> int:
+        return len(self.reads)
+
+    @property
+    def extent(self) -> tuple[float, float]:
+        """The width and height of both grids together, in cells."""
+        side = len(self.pixels)
+        return side + GAP + self.output + 0.2, max(side, self.output) + HEADROOM + 0.1
+
+    def caption(self, step: int) -> str:
+        """Say what happens at a step, with the arithmetic if there are numbers."""
+        if len(self.reads[step]) == 1 and len(self.writes[step]) != 1:
+            row, column = self.reads[step][0]
+            if self.numbers is None:
+                return f"input ({row}, {column}) stamps the kernel"
+            return f"input ({row}, {column}) stamps {self.numbers.inputs[row, column]:g} × kernel"
+        row, column = self.writes[step][0]
+        caption = f"output ({row}, {column})"
+        if self.numbers is None:
+            return caption
+        values = self.numbers.inputs[tuple(self.reads[step].T)]
+        terms = zip(values, self.numbers.weights, strict=True)
+        products = " + ".join(f"{value:g}·{weight:g}" for value, weight in terms)
+        return f"{caption} = {products} = {self.numbers.outputs[step][row, column]:g}"
 
 
-def slide(i: int, k: int, s: int = 1, p: int = 0, d: int = 1) -> Slide:
-    """Describe a convolution of an i×i input; arguments and errors as for `output_size`."""
-    output = convolution.output_size(i, k, s, p, d)
-    return Slide(np.pad(np.ones((i, i), bool), p), k, s, d, output)
-
-
-def transposed_slide(i: int, k: int, s: int = 1, p: int = 0, output_padding: int = 0) -> Slide:
-    """Describe a transposed convolution of an i×i input as a convolution with stride 1.
-
-    s - 1 zeros stand between the pixels and k - 1 - p around them; output padding adds more at
-    the end. Arguments and errors as for `transposed_output_size`, and p at most k - 1.
-    """
-    output = convolution.transposed_output_size(i, k, s, p, 1, output_padding)
-    spread = convolution.insert_zeros(np.ones((1, i, i, 1), bool), s)[0, ..., 0]
-    around = (k - 1 - p, k - 1 - p + output_padding)
-    return Slide(np.pad(spread, around), k, 1, 1, output)
-
-
-def draw_step(ax, sliding: Slide, step: int, input_values=None, output_values=None) -> None:
-    """Draw one position of the kernel: the input left, the output right.
+def slide(i, k, s: int = 1, p=0, d: int = 1) -> Slide:
+    """Describe a convolution.
 
     Args:
-        ax: The axes, which loses its frame.
-        sliding: What slides.
-        step: Number of the output cell, row by row.
-        input_values: Numbers to write into the cells of the padded input, (n, n).
-        output_values: Numbers for the output cells computed so far, (output, output).
+        i: Input size, or the input itself, (i, i), to see its numbers.
+        k: Kernel size, or the kernel itself, (k, k).
+        s, d: Stride and dilation.
+        p: Zeros at each end, (before, after), or "SAME" for TensorFlow's rule.
+
+    Raises:
+        InputError: as `convolution.output_size`, or if only one of input and kernel has numbers.
     """
-    side = len(sliding.real)
-    window = set(sliding.window(step))
-    for row, column in np.ndindex(side, side):
-        real = sliding.real[row, column]
-        _cell(
-            ax,
-            row,
-            column,
-            fill=PALETTE["input"] if real else "white",
-            shaded=(row, column) in window,
-            dashed=not real,
-            text=None if input_values is None else f"{input_values[row, column]:g}",
+    (i, x), (k, w) = _sized(i), _sized(k)
+    before, after = _ends(p, i, k, s, d)
+    output = convolution.output_size(i + before + after, k, s, 0, d)  # raises if it does not fit
+    pixels = np.pad(np.ones((i, i), bool), (before, after))
+    reads, writes = _windows(output, k, s, d)
+    numbers = None
+    if _both(x, w):
+        y = convolution.conv2d(_as_image(x), _as_kernel(w), s, ((before, after),) * 2, d)[0, ..., 0]
+        numbers = Numbers(np.pad(x, (before, after)), w.ravel(), _appearing(y))
+    story = (
+        f"A {_kernel_words(k, d)} moves over a {i} by {i} input{_rim_words(before, after)}, "
+        f"{_step_words(s)} a step; at each of its {len(reads)} stops it fills one cell of the "
+        f"{output} by {output} output."
+    )
+    return Slide(pixels, output, reads, writes, story, _labels("input", i, output), numbers)
+
+
+def transposed_slide(i, k, s: int = 1, p: int = 0, d: int = 1, output_padding: int = 0) -> Slide:
+    """Describe a transposed convolution as a convolution with stride 1 over inserted zeros.
+
+    s - 1 zeros stand between the pixels and d (k - 1) - p around them; output padding adds more
+    at the end. The kernel is turned by 180°. Arguments are as for `slide`, all of the direct
+    convolution that it is the transpose of.
+
+    Raises:
+        InputError: as `convolution.transposed_output_size`, or if p cuts off more than the zeros
+            around the input.
+    """
+    (i, x), (k, w) = _sized(i), _sized(k)
+    output = convolution.transposed_output_size(i, k, s, p, d, output_padding)
+    before = d * (k - 1) - p
+    if before < 0:
+        raise InputError(f"p={p} is too much to be drawn; use at most d (k - 1) = {d * (k - 1)}")
+    after = before + output_padding
+    pixels = convolution.insert_zeros(np.ones((1, i, i, 1), bool), s)[0, ..., 0]
+    reads, writes = _windows(output, k, 1, d)
+    numbers = None
+    if _both(x, w):
+        y = convolution.conv2d_transpose(_as_image(x), _as_kernel(w), s, p, d, output_padding)[
+            0, ..., 0
+        ]
+        spread = convolution.insert_zeros(_as_image(x), s)[0, ..., 0]
+        numbers = Numbers(np.pad(spread, (before, after)), w[::-1, ::-1].ravel(), _appearing(y))
+    zeros = "a zero" if s == 2 else f"{s - 1} zeros"
+    between = f" spread out with {zeros} between neighbors," if s > 1 else ""
+    story = (
+        f"A {_kernel_words(k, d)} moves over a {i} by {i} input{between}"
+        f"{_rim_words(before, after)}, one cell a step; at each of its {len(reads)} stops it fills "
+        f"one cell of the {output} by {output} output."
+    )
+    labels = _labels("input", i, output)
+    return Slide(np.pad(pixels, (before, after)), output, reads, writes, story, labels, numbers)
+
+
+def stamping_slide(i, k, s: int = 1, p: int = 0, d: int = 1, output_padding: int = 0) -> Slide:
+    """Describe a transposed convolution as stamping: each input pixel adds a scaled kernel.
+
+    Arguments and errors are as for `transposed_slide`.
+    """
+    (i, x), (k, w) = _sized(i), _sized(k)
+    output = convolution.transposed_output_size(i, k, s, p, d, output_padding)
+    reads = [np.array([cell]) for cell in np.ndindex(i, i)]
+    stamps = [cell[0] * s - p + d * np.array(list(np.ndindex(k, k))) for cell in reads]
+    writes = [cells[((cells >= 0) & (cells < output)).all(axis=1)] for cells in stamps]
+    numbers = None
+    if _both(x, w):
+        partial = np.zeros((i * i, i * i))
+        partial[np.tril_indices(i * i)] = 1  # step t has seen the first t + 1 pixels
+        seen = (partial * x.ravel()).reshape(-1, i, i, 1)
+        y = convolution.conv2d_transpose(seen, _as_kernel(w), s, p, d, output_padding)[..., 0]
+        blank = np.cumsum([_covered(cells, output) for cells in writes], axis=0) == 0
+        numbers = Numbers(x, w.ravel(), np.where(blank, np.nan, y))
+    story = (
+        f"Each cell of a {i} by {i} input in turn stamps a {_kernel_words(k, d)} onto the "
+        f"{output} by {output} output, {_step_words(s)} from the last; where stamps overlap, they "
+        "add up."
+    )
+    return Slide(
+        np.ones((i, i), bool), output, reads, writes, story, _labels("input", i, output), numbers
+    )
+
+
+def guide_slide(name: str) -> Slide:
+    """Describe one of the fifteen animations of the guide.
+
+    Raises:
+        InputError: if the guide has none of that name.
+    """
+    if name not in GUIDE:
+        raise InputError(f"the guide has no animation {name!r}; it has {', '.join(GUIDE)}")
+    geometry = {"s": 1, "p": 0, "d": 1} | GUIDE[name]
+    if not name.endswith("_transposed"):
+        return slide(**geometry)
+    i, k, s, p, d = (geometry.pop(letter) for letter in "ikspd")
+    forgotten = (i + 2 * p - d * (k - 1) - 1) % s
+    return transposed_slide(convolution.output_size(i, k, s, p, d), k, s, p, d, forgotten)
+
+
+class Stage:
+    """The two grids of a `Slide` on an axes; `show(step)` moves the kernel.
+
+    The artists are made once and recolored, so a step costs milliseconds.
+    """
+
+    def __init__(self, ax, sliding: Slide, cell: float = INCHES_A_CELL):
+        self.sliding = sliding
+        side, output = len(sliding.pixels), sliding.output
+        height = max(side, output)
+        whole = np.ones((output, output), bool)
+        self.left = _Grid(ax, (0, (height - side) / 2), sliding.pixels, "input", cell)
+        self.right = _Grid(ax, (side + GAP, (height - output) / 2), whole, "output", cell)
+        (self.beams,) = ax.plot([], [], color=PALETTE["muted"], linewidth=0.8, zorder=0)
+        for grid, label in zip((self.left, self.right), sliding.labels, strict=True):
+            grid.label(ax, label)
+        ax.set_xlim(-0.1, side + GAP + output + 0.1)
+        ax.set_ylim(height + 0.1, -HEADROOM)
+        ax.set_aspect("equal")
+        plotting.bare(ax)
+
+    def show(self, step: int) -> None:
+        """Draw the kernel at a step, and the output as far as it is done."""
+        sliding = self.sliding
+        reads, writes = sliding.reads[step], sliding.writes[step]
+        done = sum(_covered(cells, sliding.output) for cells in sliding.writes[: step + 1]) > 0
+        left = _covered(reads, len(sliding.pixels))
+        right = _covered(writes, sliding.output)
+        self.left.paint(sliding.pixels, left)
+        self.right.paint(done, right)
+        self.beams.set_data(*self._beams(reads, writes))
+        if sliding.numbers is not None:
+            self.left.write(sliding.numbers.inputs, left | ~sliding.pixels, left)
+            self.right.write(sliding.numbers.outputs[step], right, right)
+            if len(reads) == len(sliding.numbers.weights):
+                self.left.annotate(reads, sliding.numbers.weights)
+
+    def _beams(self, reads, writes):
+        """Return two lines, from the corners of what is read to those of what is written."""
+        (_, right), (left, _) = self.left.edges(reads), self.right.edges(writes)
+        xs = [right[0][0], left[0][0], np.nan, right[1][0], left[1][0]]
+        ys = [right[0][1], left[0][1], np.nan, right[1][1], left[1][1]]
+        return xs, ys
+
+
+class _Grid:
+    """A square grid of cells, `cell` inches wide, with the upper left corner at `origin`."""
+
+    def __init__(self, ax, origin, pixels: np.ndarray, role: str, cell: float):
+        self.font = min(8.0, 0.34 * 72 * cell)  # points
+        self.ax, self.origin, self.side, self.role = ax, np.array(origin), len(pixels), role
+        square = np.array([(0, 0), (1, 0), (1, 1), (0, 1)])
+        cells = [self.origin + (column, row) + square for row, column in np.ndindex(pixels.shape)]
+        flat = pixels.ravel()
+        self.cells = PolyCollection(
+            cells,
+            edgecolors=np.where(flat, PALETTE["ink"], PALETTE["muted"]),
+            linestyles=["-" if pixel else ":" for pixel in flat],
+            linewidths=0.8,
         )
-    left, top = side + GAP, (side - sliding.output) / 2
-    for number, (row, column) in enumerate(np.ndindex(sliding.output, sliding.output)):
-        done = number <= step
-        _cell(
-            ax,
-            top + row,
-            left + column,
-            fill=PALETTE["output"] if done else "white",
-            shaded=number == step,
-            text=f"{output_values[row, column]:g}" if done and output_values is not None else None,
-        )
-    ax.set_xlim(-0.1, left + sliding.output + MARGIN)
-    ax.set_ylim(max(side, top + sliding.output) + 0.1, min(0, top) - 0.1)
-    ax.set_aspect("equal")
-    plotting.bare(ax)
+        ax.add_collection(self.cells)
+        self.texts: list = []
+        self.notes: list = []
+
+    def label(self, ax, text: str) -> None:
+        x, y = self.origin + (self.side / 2, -0.15)
+        # The white box keeps the beams from crossing the words.
+        box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+        style = {"ha": "center", "va": "bottom", "fontsize": 8.5, "color": PALETTE["ink"]}
+        ax.text(x, y, text, bbox=box, **style)
+
+    def edges(self, cells: np.ndarray):
+        """Return the (upper, lower) corners of the left and of the right edge around `cells`."""
+        (top, left), (bottom, right) = cells.min(axis=0), cells.max(axis=0) + 1
+        at = [[self.origin + (x, y) for y in (top, bottom)] for x in (left, right)]
+        return at[0], at[1]
+
+    def paint(self, filled: np.ndarray, shaded: np.ndarray) -> None:
+        """Color the cells: filled or white, darker where shaded."""
+        colors = np.where(filled[..., None], to_rgb(PALETTE[self.role]), 1.0)
+        dark = 0.4 * colors + 0.6 * np.array(to_rgb(PALETTE["kernel"]))
+        self.cells.set_facecolor(np.where(shaded[..., None], dark, colors).reshape(-1, 3))
+
+    def write(self, values: np.ndarray, plain: np.ndarray, shaded: np.ndarray) -> None:
+        """Write a number into each cell; NaN leaves it blank."""
+        if not self.texts:
+            for row, column in np.ndindex(values.shape):
+                x, y = self.origin + (column + 0.5, row + 0.5)
+                self.texts.append(
+                    self.ax.text(x, y, "", ha="center", va="center", fontsize=self.font)
+                )
+        for text, value, white in zip(
+            self.texts, values.ravel(), (shaded | ~plain).ravel(), strict=True
+        ):
+            text.set_text("" if np.isnan(value) else f"{value:g}")
+            text.set_color("white" if white else PALETTE["ink"])
+
+    def annotate(self, cells: np.ndarray, weights: np.ndarray) -> None:
+        """Write a weight small into the lower right corner of each of the cells."""
+        if not self.notes:
+            style = {"ha": "right", "va": "bottom", "fontsize": 0.8 * self.font}
+            style["color"] = PALETTE["highlight"]
+            self.notes = [self.ax.text(0, 0, f"{weight:g}", **style) for weight in weights]
+        for note, (row, column) in zip(self.notes, cells, strict=True):
+            note.set_position(self.origin + (column + 0.94, row + 0.96))
 
 
 def film_strip(
-    sliding: Slide,
-    steps,
-    *,
-    title: str,
-    alt: str,
-    input_values=None,
-    output_values=None,
+    sliding: Slide, steps: Sequence[int] | None = None, *, title: str, alt: str | None = None
 ) -> None:
-    """Show some positions of the kernel side by side.
+    """Show some steps side by side, for print and wherever nothing can move.
 
     Args:
         sliding: What slides.
-        steps: Numbers of the output cells to show.
-        title, alt: As for `plotting.figure` and `plotting.show`.
-        input_values, output_values: As for `draw_step`.
+        steps: Numbers of the steps; by default three or four, from the first to the last.
+        title, alt: As for `plotting.figure` and `plotting.show`; the default alt text says what
+            moves.
     """
-    side = len(sliding.real)
-    width = side + GAP + sliding.output + MARGIN
+    plotting.show(_strip(sliding, steps, title), alt=alt or f"Film strip: {sliding.story}")
+
+
+def film_strip_png(sliding: Slide, title: str) -> bytes:
+    """Return the film strip as PNG in few colors."""
+    png = plotting.to_png(_strip(sliding, None, title))
+    return _few_colors(Image.open(io.BytesIO(png)))
+
+
+def play(sliding: Slide, *, title: str, alt: str | None = None) -> None:
+    """Show an animation with buttons; a film strip stands for it where nothing can move.
+
+    It needs no network and no kernel: its pictures and a small script are part of the notebook.
+    In print, and where scripts are not run, there is the film strip.
+
+    Args:
+        sliding: What slides.
+        title: One sentence above it.
+        alt: For a reader who cannot see it; the default says what moves.
+    """
+    from IPython.display import display
+
+    alt = alt or f"Animation: {sliding.story}"
+    strip = film_strip_png(sliding, title)
+    bundle = {
+        "text/html": player_html(sliding, strip, title, alt),
+        "image/png": base64.b64encode(strip).decode(),
+        "text/plain": f"<animation: {title}>",
+    }
+    display(bundle, raw=True, metadata={"image/png": {"alt": alt}})
+
+
+def player_html(sliding: Slide, strip: bytes, title: str, alt: str) -> str:
+    """Return the player as one piece of HTML that needs nothing else.
+
+    Args:
+        sliding: What slides.
+        strip: The film strip as PNG.
+        title, alt: Plain text.
+    """
+    frames = _frames(sliding)
+    template = Template(resources.files("tutorial_lib").joinpath("player.html").read_text("utf-8"))
+    captions = [sliding.caption(step) for step in range(len(sliding))]
+    return template.substitute(
+        title=html.escape(title),
+        alt=html.escape(alt),
+        strip=base64.b64encode(strip).decode(),
+        # Frames side by side compress well: what does not move repeats within each row.
+        reel=base64.b64encode(_few_colors(Image.fromarray(np.hstack(frames)))).decode(),
+        width=round(frames[0].shape[1] * plotting.DISPLAY_DPI / plotting.DPI),
+        captions=json.dumps(captions, ensure_ascii=False).replace("<", "\\u003c"),
+        step_ms=STEP_MS,
+        last_ms=LAST_MS,
+    )
+
+
+def save_gif(sliding: Slide, path: str | Path) -> None:
+    """Save an animation as GIF; `path` appears only when the whole file is there."""
+    frames = np.array(_frames(sliding))
+    count, height, width, _ = frames.shape
+    reel = _quantized(Image.fromarray(frames.reshape(-1, width, 3)))
+    images = [reel.crop((0, n * height, width, (n + 1) * height)) for n in range(count)]
+    durations = [STEP_MS] * (count - 1) + [LAST_MS]
+    gif = io.BytesIO()
+    images[0].save(gif, "GIF", save_all=True, append_images=images[1:], duration=durations, loop=0)
+    write_atomically(Path(path), gif.getvalue())
+
+
+def draw_step(sliding: Slide, step: int) -> Figure:
+    """Return a figure of one step, without a title."""
+    fig, stage = _set_up(sliding)
+    stage.show(step)
+    return fig
+
+
+def _strip(sliding: Slide, steps: Sequence[int] | None, title: str) -> Figure:
+    width, height = sliding.extent
+    if steps is None:
+        panels = 4 if width < 12 else 3  # more would be too small to read
+        steps = np.unique(np.linspace(0, len(sliding) - 1, panels).round().astype(int))
     panel = min(9.4 / len(steps), 3.2)
-    height = panel * max(side, sliding.output) / width
-    size = (panel * len(steps) + 0.2, height + 0.75)
+    size = (panel * len(steps) + 0.2, panel * height / width + 0.65)
     fig, axes = plotting.figure(1, len(steps), title=title, size=size, squeeze=False)
     for ax, step in zip(axes[0], steps, strict=True):
-        draw_step(ax, sliding, step, input_values, output_values)
-        row, column = divmod(step, sliding.output)
-        ax.set_title(f"output ({row}, {column})", fontsize=9)
-    plotting.show(fig, alt=alt)
+        Stage(ax, sliding, panel / width).show(step)
+        ax.set_title(f"step {step + 1} of {len(sliding)}", fontsize=9)
+    return fig
 
 
-def _cell(ax, row, column, *, fill, shaded, dashed=False, text=None) -> None:
-    """Draw one cell; a shaded one lies under the kernel."""
-    ax.add_patch(
-        Rectangle(
-            (column, row),
-            1,
-            1,
-            facecolor=fill,
-            edgecolor=PALETTE["muted"] if dashed else PALETTE["ink"],
-            linestyle=":" if dashed else "-",
-            linewidth=0.8,
-            alpha=0.85,
-        )
+def _set_up(sliding: Slide) -> tuple[Figure, Stage]:
+    """Return a figure that holds nothing but the two grids."""
+    width, height = sliding.extent
+    scale = min(INCHES_A_CELL, MAX_WIDTH / width)
+    fig = Figure(figsize=(width * scale, height * scale), dpi=plotting.DPI)
+    return fig, Stage(fig.add_axes((0, 0, 1, 1)), sliding, scale)
+
+
+def _frames(sliding: Slide) -> list[np.ndarray]:
+    """Return the pixels of each step, uint8 (height, width, 3)."""
+    fig, stage = _set_up(sliding)
+    canvas = FigureCanvasAgg(fig)
+    frames = []
+    for step in range(len(sliding)):
+        stage.show(step)
+        canvas.draw()
+        frames.append(np.array(canvas.buffer_rgba())[..., :3])
+    return frames
+
+
+def _few_colors(image: Image.Image) -> bytes:
+    """Return a drawing as PNG with a small palette, a third as large."""
+    buffer = io.BytesIO()
+    _quantized(image).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def _quantized(image: Image.Image) -> Image.Image:
+    # Maximum coverage keeps the small yellow weights, which other methods drown in the blue.
+    return image.convert("RGB").quantize(
+        COLORS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE
     )
-    if shaded:
-        ax.add_patch(Rectangle((column, row), 1, 1, facecolor=PALETTE["kernel"], alpha=0.45, lw=0))
-    if text is not None:
-        color = "white" if shaded or fill != "white" else PALETTE["ink"]
-        ax.text(column + 0.5, row + 0.5, text, ha="center", va="center", color=color, fontsize=8)
+
+
+def _sized(value) -> tuple[int, np.ndarray | None]:
+    """Return a size and the numbers, if there are any."""
+    if np.ndim(value) == 0:
+        return int(value), None
+    value = np.asarray(value)
+    if value.ndim != 2 or value.shape[0] != value.shape[1]:
+        raise InputError(f"expected a size or a square array, got the shape {value.shape}")
+    return len(value), value
+
+
+def _both(x, w) -> bool:
+    if (x is None) != (w is None):
+        raise InputError("give numbers for both the input and the kernel, or sizes for both")
+    return x is not None
+
+
+def _ends(p, i: int, k: int, s: int, d: int) -> tuple[int, int]:
+    if isinstance(p, str):
+        if p.upper() != "SAME":
+            raise InputError(f"p={p!r} is not known; use a number, (before, after) or 'SAME'")
+        return convolution.same_padding(i, k, s, d)
+    before, after = (p, p) if np.ndim(p) == 0 else p
+    if min(before, after) < 0:
+        raise InputError(f"p={p} is impossible; padding is 0 or more")
+    return before, after
+
+
+def _windows(output: int, k: int, s: int, d: int):
+    """Return which cells each output cell reads, and the output cells, row by row."""
+    reach = d * np.array(list(np.ndindex(k, k)))
+    places = [np.array([cell]) for cell in np.ndindex(output, output)]
+    return [cell * s + reach for cell in places], places
+
+
+def _as_image(x: np.ndarray) -> np.ndarray:
+    return x[None, ..., None]
+
+
+def _as_kernel(w: np.ndarray) -> np.ndarray:
+    return w[..., None, None]
+
+
+def _appearing(y: np.ndarray) -> np.ndarray:
+    """Return y as it fills up: at step t only the first t + 1 cells are numbers."""
+    seen = np.tril(np.ones((y.size, y.size), bool)).reshape(-1, *y.shape)
+    return np.where(seen, y, np.nan)
+
+
+def _covered(cells: np.ndarray, side: int) -> np.ndarray:
+    """Return a bool (side, side) that is true on the cells."""
+    covered = np.zeros((side, side), bool)
+    covered[tuple(np.reshape(cells, (-1, 2)).T)] = True
+    return covered
+
+
+def _labels(name: str, i: int, o: int) -> tuple[str, str]:
+    return f"{name} {i}×{i}", f"output {o}×{o}"
+
+
+def _kernel_words(k: int, d: int) -> str:
+    return f"{k} by {k} kernel" + (f" whose cells stand {d} apart" if d > 1 else "")
+
+
+def _step_words(s: int) -> str:
+    return "one cell" if s == 1 else f"{s} cells"
+
+
+def _rim_words(before: int, after: int) -> str:
+    if before == after:
+        rings = "a ring" if before == 1 else f"{before} rings"
+        return f" framed by {rings} of zeros" if before else ""
+    return f" with {before} zeros before and {after} after it"

@@ -1,9 +1,10 @@
 """A pytest plugin: nbval compares the texts of a notebook, this compares the pictures too.
 
-It refines nbval's cell class in three ways. Pictures are compared as images, with a tolerance,
-and their sizes and alt texts exactly; a picture that fails leaves the expected one, the actual
-one and their difference side by side under `build/figures`. What goes to stderr does not count.
-And a slow machine gets a minute, not five seconds, to deliver an output that is already computed.
+It refines nbval's cell class in three ways. Pictures, those inside HTML too, are compared as
+images, with a tolerance, and their sizes and alt texts exactly; a picture that fails leaves the
+expected one, the actual one and their difference side by side under `build/figures`. What goes to
+stderr does not count. And a slow machine gets a minute, not five seconds, to deliver an output
+that is already computed.
 
 Cells with the tag `figure-trained` show a trained net, whose pictures differ from one processor to
 the next: they are compared after averaging over blocks, and may differ by a share of the contrast
@@ -14,14 +15,17 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from nbformat import NotebookNode
 from nbval.plugin import IPyNbCell
 from PIL import Image
 
 IMAGE_TYPES = ("image/png", "image/jpeg")
+EMBEDDED = re.compile(r"data:image/\w+;base64,([A-Za-z0-9+/=]+)")
 TOLERANCE = 2.0  # root mean square over all pixels and channels, in gray levels of 0 to 255
 TRAINED_TAG = "figure-trained"
 TRAINED_BLOCK = 12  # pixels; about the size of a letter
@@ -44,7 +48,7 @@ class CheckedCell(IPyNbCell):
 
     def compare_outputs(self, test, ref, skip_compare=None) -> bool:
         test, ref = without_stderr(test), without_stderr(ref)
-        if not super().compare_outputs(test, ref, skip_compare):
+        if not super().compare_outputs(without_embedded(test), without_embedded(ref), skip_compare):
             return False
         trained = TRAINED_TAG in self.cell.metadata.get("tags", [])
         problems = compare_pictures(pictures(ref), pictures(test), trained, self.picture_path)
@@ -62,16 +66,37 @@ def without_stderr(outputs: list) -> list:
     return [output for output in outputs if output.get("name") != "stderr"]
 
 
+def without_embedded(outputs: list) -> list:
+    """Replace pictures inside HTML by a word: they are compared as pictures, not as text."""
+    plain = []
+    for output in outputs:
+        data = dict(output.get("data", {}))
+        if "text/html" in data:
+            data["text/html"] = EMBEDDED.sub("picture", "".join(data["text/html"]))
+        plain.append(NotebookNode(output | {"data": data}) if "data" in output else output)
+    return plain
+
+
 def pictures(outputs: list) -> list[tuple[np.ndarray, str]]:
-    """Return the pictures among a cell's outputs, each as RGB pixels with its alt text."""
+    """Return the pictures among a cell's outputs, each as RGB pixels with its alt text.
+
+    The alt text of a picture inside HTML is left out here: it is compared with the HTML.
+    """
     found = []
     for output in outputs:
+        data = output.get("data", {})
         for kind in IMAGE_TYPES:
-            if kind in output.get("data", {}):
-                data = base64.b64decode("".join(output["data"][kind]))
-                pixels = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
-                found.append((pixels, output.get("metadata", {}).get(kind, {}).get("alt", "")))
+            if kind in data:
+                alt = output.get("metadata", {}).get(kind, {}).get("alt", "")
+                found.append((decode("".join(data[kind])), alt))
+        for encoded in EMBEDDED.findall("".join(data.get("text/html", ""))):
+            found.append((decode(encoded), ""))
     return found
+
+
+def decode(encoded: str) -> np.ndarray:
+    """Return a base64 picture as RGB pixels."""
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB"))
 
 
 def compare_pictures(expected: list, actual: list, trained: bool, evidence_path) -> list[str]:

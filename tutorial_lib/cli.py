@@ -155,6 +155,39 @@ def sticker(photo, label, output, model, contour, shadow, crf, preview) -> None:
         click.echo(preview)
 
 
+@main.command()
+@click.option("-i", "--input", "i", type=int, default=5, show_default=True, help="Input size.")
+@click.option("-k", "--kernel", "k", type=int, default=3, show_default=True, help="Kernel size.")
+@click.option("-s", "--stride", "s", type=int, default=1, show_default=True, help="Stride.")
+@click.option("-p", "--padding", "p", type=int, default=0, show_default=True, help="Padding.")
+@click.option("-d", "--dilation", "d", type=int, default=1, show_default=True, help="Dilation.")
+@click.option("--output-padding", type=int, default=0, help="For a transposed convolution.")
+@click.option("--transposed", "kind", flag_value="transposed", help="Over inserted zeros.")
+@click.option("--stamping", "kind", flag_value="stamping", help="Transposed, as stamping.")
+@click.argument("path", type=click.Path(dir_okay=False, path_type=Path))
+def animate(kind, output_padding: int, path: Path, **geometry: int) -> None:
+    """Write a convolution as an animation to PATH, a GIF.
+
+    All sizes but the input's are those of the direct convolution.
+    """
+    from tutorial_lib import animation
+
+    if path.suffix.lower() != ".gif":
+        raise InputError(f"{path} should end in .gif")
+    if output_padding and not kind:
+        raise InputError("--output-padding goes with --transposed or --stamping")
+    if kind:
+        geometry["output_padding"] = output_padding
+    describe = {
+        None: animation.slide,
+        "transposed": animation.transposed_slide,
+        "stamping": animation.stamping_slide,
+    }[kind]
+    sliding = describe(**geometry)
+    animation.save_gif(sliding, path)
+    click.echo(f"{path}: {sliding.story}")
+
+
 @main.group()
 def data() -> None:
     """List, fetch and make data sets."""

@@ -46,8 +46,8 @@ def output_size(i: int, k: int, s: int = 1, p: int = 0, d: int = 1) -> int:
     reach = d * (k - 1) + 1
     if reach > i + 2 * p:
         raise InputError(
-            f"a kernel that reaches over {reach} pixels does not fit into {i} + 2·{p}; "
-            "use a larger input, more padding or a smaller kernel"
+            f"a kernel that reaches over {reach} pixels does not fit into {i + 2 * p} pixels, "
+            "padding included; use a larger input, more padding or a smaller kernel"
         )
     return (i + 2 * p - reach) // s + 1
 

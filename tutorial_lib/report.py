@@ -12,6 +12,8 @@ from importlib import metadata, resources
 from pathlib import Path
 from string import Template
 
+from tutorial_lib.files import write_atomically
+
 REPORTED_PACKAGES = ("tensorflow", "keras", "numpy", "matplotlib", "papermill", "pycocotools")
 
 
@@ -34,14 +36,6 @@ def write(folder: Path, results: list, parameters: dict[str, str]) -> None:
     }
     write_atomically(folder / "report.json", json.dumps(report, indent=1, ensure_ascii=False))
     write_atomically(folder / "index.html", page(report))
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that it is either the old one or the new one, never half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
 
 
 def page(report: dict) -> str:

@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 
 from tutorial_lib import execution
-from tutorial_lib.report import write_atomically
+from tutorial_lib.files import write_atomically
 
 KEPT_CELL_METADATA = ("tags", "jupyter")
+# A widget lives in the kernel that made it; stored, it would be an error message.
+DROPPED_MEDIA = ("application/vnd.jupyter.widget-view+json",)
 NOTEBOOK_METADATA = {
     "kernelspec": {
         "display_name": "Python 3 (ipykernel)",
@@ -23,7 +25,7 @@ def canonical(notebook: dict) -> str:
     """Return the one text that a notebook has in git.
 
     Kept are sources, outputs, execution counts, tags and hidden sources. Dropped is what changes
-    from run to run or from editor to editor: timings and editor state.
+    from run to run or from editor to editor: timings, editor state, widgets.
     """
     cells = []
     for cell in notebook["cells"]:
@@ -50,6 +52,7 @@ def canonical_output(output: dict) -> dict:
         clean["data"] = {
             kind: value if kind.endswith("json") or kind == "image/png" else as_lines(value)
             for kind, value in clean["data"].items()
+            if kind not in DROPPED_MEDIA
         }
     return clean
 

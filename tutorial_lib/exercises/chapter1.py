@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from tutorial_lib import convolution
 from tutorial_lib.exercises import Wrong, answered, exercise
 
 
@@ -70,3 +73,52 @@ def receptive_fields(answer) -> str:
     if dilated != 4:
         raise Wrong("A dilation of d makes the layer add 2d: 1 + 2 + 4 + 8 + 16.")
     return "Dilations that double make the field grow exponentially with depth."
+
+
+@exercise("1.6")
+def own_convolution(function) -> str:
+    rng = np.random.default_rng(0)
+    for i, k, s, p in [(5, 3, 1, 0), (5, 3, 1, 1), (6, 3, 2, 0), (7, 4, 2, 2), (4, 1, 3, 0)]:
+        x, w = rng.integers(-4, 5, (i, i)), rng.integers(-4, 5, (k, k))
+        given = x.copy(), w.copy()
+        got = np.asarray(answered(function(x, w, s, p)))
+        case = f"For i={i}, k={k}, s={s}, p={p}"
+        if not (np.array_equal(x, given[0]) and np.array_equal(w, given[1])):
+            raise Wrong(f"{case} your function changed its input; work on a copy.")
+        expected = _convolve(x, w, s, p)
+        if got.shape != expected.shape:
+            raise Wrong(f"{case} {_wrong_size(got.shape, i, k, s, p)}")
+        if not np.allclose(got, expected):
+            raise Wrong(f"{case} {_wrong_values(got, x, w, s, p)}")
+    return "You have written a convolution layer. All that is missing is channels, and training."
+
+
+def _convolve(x, w, s, p) -> np.ndarray:
+    return convolution.conv2d(x[None, ..., None], w[..., None, None], s, p)[0, ..., 0]
+
+
+def _wrong_size(shape: tuple, i: int, k: int, s: int, p: int) -> str:
+    o = convolution.output_size(i, k, s, p)
+    if shape == (convolution.output_size(i + p, k, s),) * 2:
+        return "you are off: you forgot that padding counts on both sides."
+    if shape == (i + 2 * p - k + 1,) * 2:
+        return "your output has one row for every place of the kernel; skip to every s-th."
+    if shape == (o - 1, o - 1):
+        return "you are off by one: steps plus the starting position make ⌊...⌋ + 1 outputs."
+    return f"the output should have the shape {(o, o)}; yours has {shape}."
+
+
+def _wrong_values(got: np.ndarray, x, w, s: int, p: int) -> str:
+    mistakes = {
+        "you flipped the kernel: that is the convolution of mathematics.": (x, w[::-1, ::-1]),
+        "rows and columns of the kernel are exchanged.": (x, w.T),
+        "rows and columns of the input are exchanged.": (x.T, w),
+    }
+    for hint, arrays in mistakes.items():
+        if np.allclose(got, _convolve(*arrays, s, p)):
+            return hint
+    if p and np.allclose(got, _convolve(np.pad(x, p, mode="edge"), w, s, 0)):
+        return "you repeated the rim; padding adds zeros."
+    if np.allclose(got, _convolve(x, w, 1, p)[: len(got), : len(got)]):
+        return "the windows stand one pixel apart; they should stand s pixels apart."
+    return "the shape is right, but the numbers are not. Check your first output on paper."

@@ -1,0 +1,282 @@
+"""What slides, what is drawn of it, and the player and sliders around it."""
+
+import base64
+import io
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from matplotlib.colors import to_rgb
+from PIL import Image, ImageSequence
+
+from tutorial_lib import animation, checking, plotting, storage, widgets
+from tutorial_lib import convolution as conv
+from tutorial_lib.errors import InputError
+
+X = np.array([[3, 3, 2, 1, 0], [0, 0, 1, 3, 1], [3, 1, 2, 2, 3], [2, 0, 0, 2, 2], [2, 0, 0, 0, 1]])
+W = np.array([[0, 1, 2], [2, 2, 0], [0, 1, 2]])
+SIZES = {  # input and output of the guide's fifteen animations
+    "no_padding_no_strides": (4, 2),
+    "arbitrary_padding_no_strides": (5, 6),
+    "same_padding_no_strides": (5, 5),
+    "full_padding_no_strides": (5, 7),
+    "no_padding_strides": (5, 2),
+    "padding_strides": (5, 3),
+    "padding_strides_odd": (6, 3),
+    "dilation": (7, 3),
+}
+SIZES |= {f"{name}_transposed": (o, i) for name, (i, o) in SIZES.items() if name != "dilation"}
+
+
+@pytest.mark.parametrize("name", animation.GUIDE)
+def test_the_fifteen_of_the_guide_have_its_sizes(name):
+    sliding = animation.guide_slide(name)
+    i, o = SIZES[name]
+    assert (sliding.pixels.sum(), sliding.output, len(sliding)) == (i * i, o, o * o)
+    assert sliding.labels == (f"input {i}×{i}", f"output {o}×{o}")
+
+
+def test_the_guide_has_fifteen():
+    assert set(animation.GUIDE) == set(SIZES) and len(SIZES) == 15
+
+
+small = st.integers(1, 3)
+many = settings(max_examples=60, deadline=None)
+
+
+def drawn(sliding):
+    """Compute the output from what is read and written alone."""
+    y, numbers = np.zeros((sliding.output,) * 2), sliding.numbers
+    for reads, writes in zip(sliding.reads, sliding.writes, strict=True):
+        values = numbers.inputs[tuple(reads.T)]
+        y[tuple(writes.T)] += values @ numbers.weights
+    return y
+
+
+@many
+@given(st.integers(1, 6), small, small, st.integers(0, 2), small, st.integers(0, 99))
+def test_what_is_drawn_is_the_convolution(i, k, s, p, d, seed):
+    rng = np.random.default_rng(seed)
+    x, w = rng.integers(0, 9, (i, i)), rng.integers(0, 9, (k, k))
+    try:
+        expected = conv.conv2d(x[None, ..., None], w[..., None, None], s, p, d)[0, ..., 0]
+    except InputError:
+        with pytest.raises(InputError):
+            animation.slide(x, w, s, p, d)
+        return
+    sliding = animation.slide(x, w, s, p, d)
+    np.testing.assert_array_equal(drawn(sliding), expected)
+    np.testing.assert_array_equal(sliding.numbers.outputs[-1], expected)
+    assert sliding.pixels.sum() == i * i and not np.any(sliding.numbers.inputs[~sliding.pixels])
+
+
+@many
+@given(st.integers(1, 4), small, small, st.integers(0, 2), small, st.integers(0, 2), st.data())
+def test_both_pictures_of_a_transposed_convolution_end_in_its_numbers(i, k, s, p, d, extra, data):
+    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+    x, w = rng.integers(0, 9, (i, i)), rng.integers(0, 9, (k, k))
+    arguments = (s, p, d, extra)
+    try:
+        sliding = animation.transposed_slide(x, w, *arguments)
+    except InputError:
+        return
+    expected = conv.conv2d_transpose(x[None, ..., None], w[..., None, None], *arguments)
+    expected = expected[0, ..., 0]
+    np.testing.assert_array_equal(drawn(sliding), expected)
+    np.testing.assert_array_equal(sliding.numbers.outputs[-1], expected)
+    stamped = animation.stamping_slide(x, w, *arguments).numbers.outputs[-1]
+    np.testing.assert_array_equal(np.nan_to_num(stamped), expected)
+
+
+def test_output_fills_up_step_by_step():
+    outputs = animation.slide(X, W).numbers.outputs
+    assert [np.count_nonzero(~np.isnan(y)) for y in outputs] == list(range(1, 10))
+    stamping = animation.stamping_slide(X[:2, :2], W, s=2).numbers.outputs
+    assert [np.count_nonzero(~np.isnan(y)) for y in stamping] == [9, 15, 21, 25]
+
+
+def test_same_padding_of_an_even_input_is_on_one_side():
+    pixels = animation.slide(6, 3, s=2, p="SAME").pixels
+    assert pixels[0].any() and pixels[:, 0].any()
+    assert not pixels[-1].any() and not pixels[:, -1].any()
+
+
+def test_captions_tell_the_arithmetic():
+    assert animation.slide(5, 3).caption(3) == "output (1, 0)"
+    first = animation.slide(X, W).caption(0)
+    assert first == "output (0, 0) = 3·0 + 3·1 + 2·2 + 0·2 + 0·2 + 1·0 + 3·0 + 1·1 + 2·2 = 12"
+    assert animation.stamping_slide(2, 3, s=2).caption(1) == "input (0, 1) stamps the kernel"
+    stamping = animation.stamping_slide(X[:2, :2], W, s=2)
+    assert stamping.caption(0) == "input (0, 0) stamps 3 × kernel"
+
+
+def test_the_story_says_what_moves():
+    assert animation.slide(5, 3, s=2, p=1).story == (
+        "A 3 by 3 kernel moves over a 5 by 5 input framed by a ring of zeros, 2 cells a step; at "
+        "each of its 9 stops it fills one cell of the 3 by 3 output."
+    )
+    story = animation.transposed_slide(2, 3, s=2).story
+    assert "spread out with a zero between neighbors, framed by 2 rings of zeros, one cell" in story
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: animation.slide(3, 5), "does not fit into 3 pixels, padding included"),
+        (lambda: animation.slide(X, 3), "numbers for both"),
+        (lambda: animation.slide(np.ones((2, 3)), W), r"a square array, got the shape \(2, 3\)"),
+        (lambda: animation.slide(5, 3, p=-1), "padding is 0 or more"),
+        (lambda: animation.slide(5, 3, p="full"), "(before, after) or 'SAME'"),
+        (lambda: animation.transposed_slide(4, 2, p=2), "use at most d (k - 1) = 1"),
+        (lambda: animation.transposed_slide(3, 3, s=2, output_padding=2), "between 0 and s - 1"),
+        (lambda: animation.guide_slide("padding"), "the guide has no animation 'padding'"),
+    ],
+)
+def test_what_cannot_be_drawn_says_why(call, message):
+    with pytest.raises(InputError, match=message if "\\" in message else re.escape(message)):
+        call()
+
+
+def color_at(fig, cell):
+    """Return the color in a corner of a cell, (x, y) in cells from the axes' origin."""
+    pixels = np.asarray(Image.open(io.BytesIO(plotting.to_png(fig))).convert("RGB"))
+    x, y = fig.axes[0].transData.transform((cell[0] + 0.2, cell[1] + 0.2))
+    return pixels[round(pixels.shape[0] - y), round(x)] / 255
+
+
+def test_colors_of_input_kernel_zeros_and_output():
+    fig = animation.draw_step(animation.slide(4, 3, p=1), step=0)
+    blue, green = to_rgb(plotting.PALETTE["input"]), to_rgb(plotting.PALETTE["output"])
+    np.testing.assert_allclose(color_at(fig, (4, 4)), blue, atol=0.01)  # a pixel
+    np.testing.assert_allclose(color_at(fig, (5, 5)), 1, atol=0.01)  # a zero
+    assert np.all(color_at(fig, (1, 1)) < np.array(blue) + 0.01)  # a pixel under the kernel
+    assert np.all(color_at(fig, (0, 0)) < 0.7)  # a zero under the kernel
+    left = 6 + animation.GAP
+    fig = animation.draw_step(animation.slide(4, 3, p=1), step=3)
+    np.testing.assert_allclose(color_at(fig, (left, 1)), green, atol=0.01)  # done
+    np.testing.assert_allclose(color_at(fig, (left, 2)), 1, atol=0.01)  # still to come
+
+
+def test_a_gif_has_a_frame_for_each_step_and_runs_forever(tmp_path):
+    path = tmp_path / "new" / "slide.gif"
+    animation.save_gif(animation.slide(5, 3), path)
+    with Image.open(path) as gif:
+        assert (gif.format, gif.n_frames, gif.info["loop"]) == ("GIF", 9, 0)
+    assert [file.name for file in path.parent.iterdir()] == ["slide.gif"]
+
+
+OPENING = {  # the pictures that open notebooks 01 and 02, and the README
+    "01.gif": animation.slide(X, W),
+    "02.gif": animation.stamping_slide(
+        np.array([[1, 2], [3, 4]]), np.array([[1, 2, 1], [2, 4, 2], [1, 2, 1]]), s=2
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OPENING)
+def test_the_opening_animations_are_what_the_library_draws(name, tmp_path):
+    animation.save_gif(OPENING[name], tmp_path / name)
+    stored = Path(__file__).parents[1] / "docs" / "images" / name
+    for old, new in zip(frames(stored), frames(tmp_path / name), strict=True):
+        assert checking.pixel_distance(old, new) < checking.TOLERANCE, f"save {name} again"
+
+
+def frames(path):
+    with Image.open(path) as gif:
+        return [np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(gif)]
+
+
+def shown(monkeypatch, show):
+    """Return what `show()` displays: the bundle and its metadata."""
+    caught = []
+    monkeypatch.setattr("IPython.display.display", lambda *a, **k: caught.append((a[0], k)))
+    show()
+    return caught[0][0], caught[0][1]["metadata"]
+
+
+def test_the_player_is_whole_in_itself(monkeypatch):
+    sliding = animation.slide(X, W)
+    bundle, metadata = shown(monkeypatch, lambda: animation.play(sliding, title="a < b & c"))
+    page = bundle["text/html"]
+    assert "http" not in page and "$" not in page
+    assert "a &lt; b &amp; c" in page
+    captions = json.loads(re.search(r'"application/json">(.*?)</script>', page)[1])
+    assert captions == [sliding.caption(step) for step in range(9)]
+    alts = re.findall(r'(?:alt|aria-label)="(Animation: [^"]+)"', page)
+    assert len(alts) == 2 and set(alts) == {metadata["image/png"]["alt"]}
+    strip, reel = (
+        Image.open(io.BytesIO(base64.b64decode(data)))
+        for data in re.findall(r"base64,([A-Za-z0-9+/=]+)", page)
+    )
+    assert strip.width > reel.height and reel.width % 9 == 0
+    assert base64.b64decode(bundle["image/png"]).startswith(b"\x89PNG")
+
+
+def test_the_same_player_twice_is_the_same_text(monkeypatch):
+    pages = [
+        shown(monkeypatch, lambda: animation.play(animation.slide(4, 2), title="A title"))
+        for _ in range(2)
+    ]
+    assert pages[0] == pages[1]
+
+
+def explorer(**start):
+    return widgets.Explorer(animation.slide, widgets.size_formula, start)
+
+
+def test_sliders_move_the_formula_and_the_picture():
+    live = explorer(i=6, k=3, s=2, p=1, d=1)
+    assert live.line.value == "<b>o = ⌊(6 + 2·1 − 1·(3 − 1) − 1) / 2⌋ + 1 = 3</b>"
+    before = live.picture.value
+    live.step.value = 4
+    assert live.picture.value != before
+    live.sliders["s"].value = 1
+    assert live.line.value.endswith("+ 1 = 6</b>") and live.step.max == 35
+    assert live.step.value == 0
+
+
+def test_impossible_sliders_say_so_and_recover():
+    live = explorer(i=3, k=3, s=1, p=0, d=1)
+    live.sliders["k"].value = 5
+    assert "does not fit into 3 pixels" in live.line.value and live.picture.value == b""
+    live.step.value = 0
+    live.sliders["p"].value = 1
+    assert live.line.value.endswith("= 1</b>") and live.picture.value
+
+
+@pytest.mark.parametrize(
+    ("show", "formula"),
+    [
+        (widgets.explore_convolution, "o = ⌊(6 + 2·1 − 1·(3 − 1) − 1) / 2⌋ + 1 = 3"),
+        (widgets.explore_transposed, "o = 2·(3 − 1) + 1·(3 − 1) + 1 − 2·1 + 0 = 5"),
+    ],
+)
+def test_git_keeps_only_the_film_strip_of_sliders(monkeypatch, show, formula):
+    titles = []
+    film_strip_png = animation.film_strip_png
+    monkeypatch.setattr(
+        animation,
+        "film_strip_png",
+        lambda sliding, title: titles.append(title) or film_strip_png(sliding, title),
+    )
+    bundle, metadata = shown(monkeypatch, show)
+    assert titles == [formula]
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+    output = {"output_type": "display_data", "data": bundle, "metadata": metadata}
+    assert set(storage.canonical_output(output)["data"]) == {"image/png", "text/plain"}
+
+
+@many
+@given(st.integers(1, 10), small, small, st.integers(0, 2), small)
+def test_the_formulas_put_every_number_in_its_place(i, k, s, p, d):
+    text = widgets.size_formula(i, k, s, p, d, o=7)
+    i2, two, p2, d2, k2, one, one2, s2, one3, o = map(int, re.findall(r"\d+", text))
+    assert (i2, k2, s2, p2, d2, o) == (i, k, s, p, d, 7) and (two, one, one2, one3) == (2, 1, 1, 1)
+    text = widgets.transposed_size_formula(i, k, s, p, d, 4, o=7)
+    s2, i2, one, d2, k2, one2, one3, two, p2, extra, o = map(int, re.findall(r"\d+", text))
+    assert (i2, k2, s2, p2, d2, extra, o) == (i, k, s, p, d, 4, 7)
+    assert (one, one2, one3, two) == (1, 1, 1, 2)
