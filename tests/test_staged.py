@@ -115,3 +115,13 @@ def test_scoring_whole_pictures_and_bands():
         net, [sample], classes=2, refine=lambda scores, image: np.eye(2)[labels]
     )
     assert perfect.mean_iou() == 1
+
+
+def test_validation_crops_are_the_middle_and_void_outside():
+    labels = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    image = np.full((3, 4, 3), 255, np.uint8)
+    ((images, cut),) = staged.center_crops([Sample("a", image, labels)], 2)
+    assert cut.numpy().tolist() == [[[1, 2], [5, 6]]] and (images.numpy() == 1).all()
+    ((images, cut),) = staged.center_crops([Sample("a", image, labels)], 6)
+    assert cut.shape == (1, 6, 6) and np.sum(cut.numpy() != 255) == 12
+    assert cut.numpy()[0, 1, 1] == 0 and images.numpy()[0, 0, 0, 0] == 0

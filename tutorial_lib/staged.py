@@ -15,6 +15,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from tutorial_lib.data.images import VOID, normalize
 from tutorial_lib.errors import InputError, check_choice
 from tutorial_lib.inference import predict_any_size
 from tutorial_lib.metrics import ConfusionMatrix, trimap_labels
@@ -53,16 +54,19 @@ class Stage:
 # and many small steps more than few large ones: benchmarks/RESULTS.md has the figures.
 QUICK = {
     "scenes": 1600,
+    "validation": 120,
     "stages": {32: Stage(1, 2, 1e-3), 16: Stage(1, 1, 1e-3), 8: Stage(1, 2, 1e-3)},
     "batch_size": 4,
     "crop": 160,
 }
 FULL = {
     "scenes": 8000,
+    "validation": 400,
     "stages": {32: Stage(1, 20, 1e-3), 16: Stage(1, 10, 1e-3), 8: Stage(1, 10, 1e-3)},
     "batch_size": 8,
     "crop": 160,
 }
+SETTINGS = {"bundled": {"quick": QUICK, "full": FULL}, "voc": {"quick": QUICK, "full": FULL}}
 
 
 def train_stage(
@@ -130,6 +134,33 @@ def batches_from(folder: Path, settings, seed: int, stride: int) -> Callable:
     return lambda epoch: records.crop_batches(
         folder, size, batch, seed=seed * 10_007 + stride * 101 + epoch
     )
+
+
+def center_crops(samples: Iterable, size: int, batch_size: int = 8):
+    """Return batches of the middle of each picture, to score a net while it is trained.
+
+    A picture that is smaller is filled up with gray, its labels with void.
+
+    Returns:
+        tf.data pairs of float32 (batch, size, size, 3) and uint8 (batch, size, size).
+    """
+    import tensorflow as tf
+
+    images, labels = [], []
+    for sample in samples:
+        cuts = [_middle(side, size) for side in sample.labels.shape]
+        inside = tuple(cut for cut, _ in cuts)
+        padding = [pad for _, pad in cuts]
+        images.append(np.pad(normalize(sample.image[inside]), [*padding, (0, 0)]))
+        labels.append(np.pad(sample.labels[inside], padding, constant_values=VOID))
+    pairs = np.stack(images), np.stack(labels)
+    return tf.data.Dataset.from_tensor_slices(pairs).batch(batch_size)
+
+
+def _middle(side: int, size: int) -> tuple[slice, tuple[int, int]]:
+    """Return the middle `size` pixels of an axis, and what is missing before and after."""
+    start, lacking = max(side - size, 0) // 2, max(size - side, 0)
+    return slice(start, start + size), (lacking // 2, lacking - lacking // 2)
 
 
 def choose_part(net: keras.Model, part: str) -> None:

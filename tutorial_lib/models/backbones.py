@@ -6,6 +6,7 @@ A laptop that cannot train the paper's VGG-16 on photographs can train a MobileN
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import keras
@@ -20,6 +21,8 @@ BACKBONES = {
     "xception": "Xception",
 }
 
+WIDTHS = {("1", "0"): 1.0, ("7", "5"): 0.75, ("5", "0"): 0.5, ("2", "5"): 0.25}  # in file names
+
 
 def load_backbone(name: str, weights: str | Path | None = "imagenet", **options) -> keras.Model:
     """Return a net without its top, for pictures of any size.
@@ -28,7 +31,8 @@ def load_backbone(name: str, weights: str | Path | None = "imagenet", **options)
         name: One of `BACKBONES`.
         weights: "imagenet" downloads them; a path takes them from a file, as keras.applications
             publishes them (without the top); None starts from chance.
-        options: Passed on, e.g. `alpha=0.25` for a MobileNet of a quarter of the width.
+        options: Passed on, e.g. `alpha=0.25` for a MobileNet of a quarter of the width. If it is
+            not given, it is read from the file's name, "mobilenet_2_5_224_tf_no_top.h5" say.
 
     Raises:
         InputError: if the name is unknown, or the weights are missing or those of another net.
@@ -38,6 +42,9 @@ def load_backbone(name: str, weights: str | Path | None = "imagenet", **options)
     if weights not in (None, "imagenet"):
         if not Path(weights).is_file():
             raise InputError(f"{weights} is missing: the weights of {name}, without its top")
+        published = re.match(r"mobilenet_(\d)_(\d)_", Path(weights).name)
+        if published and name == "mobilenet":
+            options.setdefault("alpha", WIDTHS.get(published.group(1, 2), 1.0))
         weights = str(weights)
     size = (None, None, 3)
     try:
