@@ -1,7 +1,8 @@
 """FCN-32s, 16s and 8s on bundled scenes, as the quick profile of notebook 05 trains them.
 
     python benchmarks/fcn_quick.py            # seeds 0, 1 and 2: other scenes, other batches
-    python benchmarks/fcn_quick.py 0 --once   # and each net at once, with the time of all stages
+    python benchmarks/fcn_quick.py 0 --once   # and each net at once, with all stages' epochs
+    python benchmarks/fcn_quick.py 0 --crf    # and what a CRF adds to each net, class by class
 
 Prints a table of mean IoU on held-out scenes, on all pixels and on the band around outlines. The
 exit code is 1 if for any seed 32s < 16s < 8s does not hold or FCN-8s stays below 0.60.
@@ -70,10 +71,45 @@ def row(name: str, nets, samples) -> tuple[str, dict[int, float]]:
     return f"| {name} | {' | '.join(cells)} |", whole
 
 
+def crf_table(nets, samples) -> list[str]:
+    """Score nets before and after the CRF; return the lines of two tables."""
+    from tutorial_lib import crf, staged
+
+    lines = [
+        "",
+        "| | all pixels | with CRF | band | with CRF | ms a picture |",
+        "|---|" + "---|" * 5,
+    ]
+    differences = {}
+    for stride, net in nets.items():
+        start = time.perf_counter()
+        plain = staged.evaluate(net, samples)
+        middle = time.perf_counter()
+        refined = staged.evaluate(net, samples, refine=crf.refine_scores)
+        extra = (time.perf_counter() - middle) - (middle - start)
+        bands = [
+            staged.evaluate(net, samples, band=BAND, refine=refine).mean_iou()
+            for refine in (None, crf.refine_scores)
+        ]
+        lines.append(
+            f"| FCN-{stride}s | {plain.mean_iou():.3f} | {refined.mean_iou():.3f} | {bands[0]:.3f} "
+            f"| {bands[1]:.3f} | {1000 * extra / len(samples):.0f} |"
+        )
+        differences[stride] = refined.iou() - plain.iou()
+    present = [c for c, value in enumerate(differences[8]) if value == value]
+    lines += ["", "| IoU gained by the CRF | " + " | ".join(voc.CLASSES[c] for c in present) + " |"]
+    lines.append("|---|" + "---|" * len(present))
+    for stride, difference in differences.items():
+        cells = " | ".join(f"{difference[c]:+.3f}" for c in present)
+        lines.append(f"| FCN-{stride}s | {cells} |")
+    return lines
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("seeds", nargs="*", type=int, default=[0, 1, 2])
     parser.add_argument("--once", action="store_true", help="also train each net at once")
+    parser.add_argument("--crf", action="store_true", help="also refine the nets' scores")
     options = parser.parse_args()
     profiles.start("quick")
     from tutorial_lib import staged
@@ -87,6 +123,8 @@ def main() -> int:
         line, scores = row(f"seed {seed}, staged, {seconds:.0f} s", nets, samples)
         print(line, flush=True)
         good &= scores[32] < scores[16] < scores[8] and scores[8] >= LEAST
+        if options.crf:
+            print("\n".join(crf_table(nets, samples)), flush=True)
         if options.once:
             profiles.start("quick", seed=seed)
             print(

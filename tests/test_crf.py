@@ -50,6 +50,8 @@ def test_chunks_do_not_matter(monkeypatch):
     whole = crf.refine(LOGITS, IMAGE, anchors=63)
     monkeypatch.setattr(crf, "CHUNK", 100)
     np.testing.assert_allclose(crf.refine(LOGITS, IMAGE, anchors=63), whole, atol=1e-4)
+    monkeypatch.setattr(crf, "KEPT", 0)
+    np.testing.assert_allclose(crf.refine(LOGITS, IMAGE, anchors=63), whole, atol=1e-4)
 
 
 def scene():

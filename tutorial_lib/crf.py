@@ -17,7 +17,9 @@ from scipy import ndimage
 
 from tutorial_lib.errors import InputError
 
-CHUNK = 4_000_000  # entries of the kernel matrix that are held at a time
+LEAST = 0.01  # probability that a class must reach somewhere to be considered
+CHUNK = 4_000_000  # entries of the kernel matrix that are computed at a time
+KEPT = 64_000_000  # entries, a quarter of a gigabyte, up to which it is kept from round to round
 
 
 def refine(
@@ -30,7 +32,7 @@ def refine(
     contrast: float = 20.0,
     smoothness: float = 2.0,
     near: float = 2.0,
-    anchors: int = 1200,
+    anchors: int = 600,
 ) -> np.ndarray:
     """Refine class scores by mean field inference (the paper's algorithm 1, Potts model).
 
@@ -47,7 +49,7 @@ def refine(
         anchors: About how many pixels each one hears over the appearance kernel.
 
     Returns:
-        Probabilities, float32 (height, width, classes).
+        Probabilities, float32 (height, width, classes); 0 for classes that are nowhere likely.
 
     Raises:
         InputError: if the shapes do not fit, or a number is not positive.
@@ -61,12 +63,17 @@ def refine(
         raise InputError("iterations, reach, contrast, near and anchors must be positive")
     grid = anchor_grid(logits.shape[:2], anchors)
     features = _features(image, reach, contrast)
-    beliefs = softmax(logits)
+    beliefs, kept = softmax(logits), []
+    # A class that no pixel believes in will not come up by asking around: leave it out.
+    likely = beliefs.max(axis=(0, 1)) >= LEAST
+    logits, beliefs = logits[..., likely], beliefs[..., likely]
     for _ in range(iterations):
-        heard = appearance * appearance_message(beliefs, features, grid)
+        heard = appearance * appearance_message(beliefs, features, grid, kept)
         heard += smoothness * smoothness_message(beliefs, near)
         beliefs = softmax(logits + heard)
-    return beliefs
+    whole = np.zeros((*beliefs.shape[:2], len(likely)), np.float32)
+    whole[..., likely] = beliefs
+    return whole
 
 
 def refine_scores(logits: np.ndarray, image: np.ndarray) -> np.ndarray:
@@ -74,33 +81,44 @@ def refine_scores(logits: np.ndarray, image: np.ndarray) -> np.ndarray:
     return np.log(np.maximum(refine(logits, image), 1e-7))
 
 
-def appearance_message(beliefs: np.ndarray, features: np.ndarray, grid) -> np.ndarray:
+def appearance_message(beliefs: np.ndarray, features: np.ndarray, grid, kept=None) -> np.ndarray:
     """Return, for each pixel, the weighted mean of the anchors' beliefs, itself left out.
 
     Args:
         beliefs: float32 (height, width, classes).
         features: float32 (height, width, 5); the weight of two pixels is exp(-distance² / 2).
         grid: As of `anchor_grid`.
+        kept: A list that keeps the weights, which are the same in every round; filled by the first
+            call, read by the others. Left empty if they would take too much memory.
     """
     height, width, classes = beliefs.shape
-    flat = features.reshape(-1, features.shape[-1])
     index = (grid[0][:, None] * width + grid[1]).ravel()
-    heard, anchors = beliefs.reshape(-1, classes)[index], flat[index]
-    half_squares = 0.5 * (anchors**2).sum(axis=1)
-    own = np.full(height * width, -1)
-    own[index] = np.arange(len(index))
-    message = np.empty((height * width, classes), np.float32)
+    heard = beliefs.reshape(-1, classes)[index]
+    if kept:
+        return np.concatenate([weights @ heard for weights in kept]).reshape(beliefs.shape)
+    message = []
     step = max(1, CHUNK // len(index))
-    for start in range(0, len(flat), step):
-        part = flat[start : start + step]
-        # -|a - b|² / 2 by the binomial formula: one matrix product instead of a difference each.
-        weights = part @ anchors.T - half_squares - 0.5 * (part**2).sum(axis=1)[:, None]
-        np.exp(np.minimum(weights, 0, out=weights), out=weights)
-        mine = own[start : start + step]
-        weights[np.flatnonzero(mine >= 0), mine[mine >= 0]] = 0
-        total = weights.sum(axis=1, keepdims=True)
-        message[start : start + step] = weights @ heard / np.maximum(total, 1e-12)
-    return message.reshape(height, width, classes)
+    keep = kept is not None and height * width * len(index) <= KEPT
+    for start in range(0, height * width, step):
+        weights = _weights(features.reshape(-1, features.shape[-1]), index, start, start + step)
+        message.append(weights @ heard)
+        if keep:
+            kept.append(weights)
+    return np.concatenate(message).reshape(beliefs.shape)
+
+
+def _weights(features: np.ndarray, index: np.ndarray, start: int, stop: int) -> np.ndarray:
+    """Return the weights of all anchors for some pixels, float32; each row adds up to one."""
+    part, anchors = features[start:stop], features[index]
+    # -|a - b|² / 2 by the binomial formula: one matrix product instead of a difference each.
+    weights = part @ anchors.T
+    weights -= 0.5 * (anchors**2).sum(axis=1)
+    weights -= 0.5 * (part**2).sum(axis=1)[:, None]
+    np.exp(np.minimum(weights, 0, out=weights), out=weights)
+    own = np.flatnonzero((index >= start) & (index < stop))
+    weights[index[own] - start, own] = 0
+    weights /= np.maximum(weights.sum(axis=1, keepdims=True), 1e-12)
+    return weights
 
 
 def smoothness_message(beliefs: np.ndarray, near: float) -> np.ndarray:
