@@ -201,7 +201,10 @@ class BilinearUpsampling(layers.Layer):
             return ops.einsum("ihc,bhjc->bijc", down, ops.einsum("jwc,bhwc->bhjc", across, x))
         down = interpolation_matrix(height, self.factor)
         across = interpolation_matrix(width, self.factor)
-        return ops.einsum("ih,bhjc->bijc", down, ops.einsum("jw,bhwc->bhjc", across, x))
+        # Rows first, with columns and channels as one long axis: no transposition is needed.
+        channels = x.shape[-1]
+        x = ops.matmul(down, ops.reshape(x, (-1, height, width * channels)))
+        return ops.matmul(across, ops.reshape(x, (-1, height * self.factor, width, channels)))
 
     def _learned_matrix(self, line, size: int):
         """Return a line's matrices, (factor · size, size + 2, channels)."""
