@@ -65,8 +65,8 @@ def row(name: str, nets, samples) -> tuple[str, dict[int, float]]:
     """Score three nets; return a line of the table and the mean IoUs."""
     from tutorial_lib import staged
 
-    whole = {stride: staged.evaluate(net, samples).mean_iou() for stride, net in nets.items()}
-    band = {s: staged.evaluate(net, samples, band=BAND).mean_iou() for s, net in nets.items()}
+    both = {s: staged.evaluate_bands(net, samples, [0, BAND]) for s, net in nets.items()}
+    whole, band = ({s: m[width].mean_iou() for s, m in both.items()} for width in (0, BAND))
     cells = [f"{whole[s]:.3f}" for s in whole] + [f"{band[s]:.3f}" for s in band]
     return f"| {name} | {' | '.join(cells)} |", whole
 
@@ -83,19 +83,14 @@ def crf_table(nets, samples) -> list[str]:
     differences = {}
     for stride, net in nets.items():
         start = time.perf_counter()
-        plain = staged.evaluate(net, samples)
+        plain = staged.evaluate_bands(net, samples, [0, BAND])
         middle = time.perf_counter()
-        refined = staged.evaluate(net, samples, refine=crf.refine_scores)
+        refined = staged.evaluate_bands(net, samples, [0, BAND], refine=crf.refine_scores)
         extra = (time.perf_counter() - middle) - (middle - start)
-        bands = [
-            staged.evaluate(net, samples, band=BAND, refine=refine).mean_iou()
-            for refine in (None, crf.refine_scores)
-        ]
-        lines.append(
-            f"| FCN-{stride}s | {plain.mean_iou():.3f} | {refined.mean_iou():.3f} | {bands[0]:.3f} "
-            f"| {bands[1]:.3f} | {1000 * extra / len(samples):.0f} |"
-        )
-        differences[stride] = refined.iou() - plain.iou()
+        scores = [m[width].mean_iou() for width in (0, BAND) for m in (plain, refined)]
+        cells = " | ".join(f"{score:.3f}" for score in scores)
+        lines.append(f"| FCN-{stride}s | {cells} | {1000 * extra / len(samples):.0f} |")
+        differences[stride] = refined[0].iou() - plain[0].iou()
     present = [c for c, value in enumerate(differences[8]) if value == value]
     lines += ["", "| IoU gained by the CRF | " + " | ".join(voc.CLASSES[c] for c in present) + " |"]
     lines.append("|---|" + "---|" * len(present))

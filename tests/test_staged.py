@@ -8,7 +8,7 @@ import tensorflow as tf
 from tutorial_lib import staged
 from tutorial_lib.data.images import Sample
 from tutorial_lib.errors import InputError
-from tutorial_lib.models import fcn, vgg
+from tutorial_lib.models import backbones, fcn, vgg
 
 
 @pytest.fixture
@@ -27,6 +27,13 @@ def batches_of(epoch):
 
 def names(net):
     return {layer.name for layer in net.layers if layer.trainable_weights}
+
+
+def test_batch_normalizations_of_a_backbone_stay_as_they_are():
+    body = backbones.load_backbone("mobilenet", weights=None, alpha=0.25)
+    net = fcn.build_fcn(body, 32, classes=3)
+    staged.choose_part(net, "all")
+    assert {"conv1", "score_fc7"} <= names(net) and not any(n.endswith("_bn") for n in names(net))
 
 
 def test_what_learns(net):
@@ -68,6 +75,7 @@ def test_schedules_fall_to_zero(optimizer):
         rates = [float(made._learning_rate(step)) for step in (0, 50, 100)]
         assert np.isclose(rates[0], 0.1) and 0.04 < rates[1] < 0.06 and np.isclose(rates[2], 0)
     assert staged.make_optimizer("sgd", 0.1, 10).momentum == 0.9
+    assert staged.make_optimizer(optimizer, 0.1, 10, decay=0.05).weight_decay == 0.05
     for wrong in ({"name": "lamb"}, {"schedule": "step"}):
         with pytest.raises(InputError, match="is not known"):
             staged.make_optimizer(**{"name": "adam", "rate": 1, "steps": 1, **wrong})

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import keras
@@ -38,16 +38,20 @@ class Stage:
         rate: Learning rate of those.
         part: What learns then, one of `PARTS`: "scores" keeps the body frozen to the end, "late"
             all but the first two blocks, "all" everything.
+        decay: Weight decay.
     """
 
     warmup: int
     epochs: int
     rate: float
     part: str = "late"
+    decay: float = 0.0
 
     def shortened(self, epochs: int) -> Stage:
         """Return the same stage with another number of epochs, or itself for 0."""
-        return Stage(min(self.warmup, 1), epochs, self.rate, self.part) if epochs else self
+        if not epochs:
+            return self
+        return replace(self, warmup=min(self.warmup, 1), epochs=epochs)
 
 
 # The two columns of notebook 05. Many scenes seen a few times teach more than a few seen often,
@@ -66,7 +70,31 @@ FULL = {
     "batch_size": 8,
     "crop": 160,
 }
-SETTINGS = {"bundled": {"quick": QUICK, "full": FULL}, "voc": {"quick": QUICK, "full": FULL}}
+# Photographs: a body that ImageNet trained, and not many pictures to train on. So the score layers
+# learn for long, and the body little and slowly.
+PHOTOS_QUICK = {
+    "scenes": 0,
+    "validation": 0,
+    "stages": {
+        32: Stage(10, 6, 1e-4, "all", 0.05),
+        16: Stage(4, 4, 1e-4, "all", 0.05),
+        8: Stage(4, 6, 1e-4, "all", 0.05),
+    },
+    "batch_size": 4,
+    "crop": 224,
+}
+PHOTOS_FULL = PHOTOS_QUICK | {
+    "stages": {
+        32: Stage(2, 40, 1e-4, "all", 0.05),
+        16: Stage(2, 20, 1e-4, "all", 0.05),
+        8: Stage(2, 20, 1e-4, "all", 0.05),
+    },
+    "crop": 320,
+}
+SETTINGS = {
+    "bundled": {"quick": QUICK, "full": FULL},
+    "voc": {"quick": PHOTOS_QUICK, "full": PHOTOS_FULL},
+}
 
 
 def train_stage(
@@ -105,7 +133,8 @@ def train_stage(
         start = number * stage.warmup  # so that the second phase sees other crops than the first
         choose_part(net, part)
         steps = epochs * len(batches_of(start))
-        net.compile(make_optimizer(optimizer, rate, steps, schedule), loss=pixel_cross_entropy)
+        made = make_optimizer(optimizer, rate, steps, schedule, stage.decay)
+        net.compile(made, loss=pixel_cross_entropy)
         report = fit_resumable(
             net,
             lambda epoch, start=start: batches_of(start + epoch),
@@ -166,6 +195,9 @@ def _middle(side: int, size: int) -> tuple[slice, tuple[int, int]]:
 def choose_part(net: keras.Model, part: str) -> None:
     """Let a part of an FCN learn, and freeze the rest.
 
+    A backbone's batch normalizations stay frozen always: the statistics of ImageNet are better
+    than those of a few crops.
+
     Raises:
         InputError: if the part is none of `PARTS`.
     """
@@ -173,16 +205,21 @@ def choose_part(net: keras.Model, part: str) -> None:
     for layer in net.layers:
         is_score = layer.name.startswith(("score_", "upsample_"))
         is_early = layer.name.startswith(EARLY_BLOCKS)
-        layer.trainable = part == "all" or is_score or (part == "late" and not is_early)
+        is_norm = isinstance(layer, keras.layers.BatchNormalization)
+        learns = part == "all" or is_score or (part == "late" and not is_early)
+        layer.trainable = learns and not is_norm
 
 
-def make_optimizer(name: str, rate: float, steps: int, schedule: str = "cosine"):
+def make_optimizer(
+    name: str, rate: float, steps: int, schedule: str = "cosine", decay: float = 0.0
+):
     """Return an optimizer whose learning rate falls to zero over so many steps.
 
     Args:
         name: "adam", or "sgd": stochastic gradient descent with a momentum of 0.9, as in the paper.
         rate: Learning rate at the start.
         steps: Number of steps.
+        decay: Weight decay.
         schedule: "cosine", or "poly": rate · (1 - step / steps)^0.9, usual for segmentation.
 
     Raises:
@@ -196,7 +233,9 @@ def make_optimizer(name: str, rate: float, steps: int, schedule: str = "cosine")
     else:
         falling = schedules.CosineDecay(rate, steps)
     if name == "sgd":
-        return keras.optimizers.SGD(falling, momentum=0.9)
+        return keras.optimizers.SGD(falling, momentum=0.9, weight_decay=decay or None)
+    if decay:
+        return keras.optimizers.AdamW(falling, weight_decay=decay)
     return keras.optimizers.Adam(falling)
 
 
@@ -212,14 +251,23 @@ def evaluate(
         band: Count only pixels that are at most so far from an outline; 0 counts all.
         refine: Called with logits and image, returns better scores; for example a CRF.
     """
-    matrix = ConfusionMatrix(classes)
+    return evaluate_bands(net, samples, [band], classes, refine)[band]
+
+
+def evaluate_bands(
+    net, samples: Iterable, bands: Iterable[float], classes: int = 21, refine=None
+) -> dict[float, ConfusionMatrix]:
+    """Score a net as `evaluate` does, on several bands at once; return a matrix for each."""
+    matrices = {band: ConfusionMatrix(classes) for band in bands}
     for sample in samples:
         scores = predict_any_size(net, sample.image)
         if refine is not None:
             scores = refine(scores, sample.image)
-        labels = trimap_labels(sample.labels, band) if band else sample.labels
-        matrix.update(labels, scores.argmax(axis=-1))
-    return matrix
+        predictions = scores.argmax(axis=-1)
+        for band, matrix in matrices.items():
+            labels = trimap_labels(sample.labels, band) if band else sample.labels
+            matrix.update(labels, predictions)
+    return matrices
 
 
 def fit_resumable(
