@@ -58,8 +58,6 @@ def main() -> int:
                 fcn.warm_start(nets[stride], nets[2 * stride])
             batches_of = staged.batches_from(folder, settings, seed, stride)
             staged.train_stage(nets[stride], batches_of, stage)
-            if stride != 8:  # the next stage goes on training the same body
-                nets[stride] = keep_copy(nets[stride])
         seconds = time.perf_counter() - start
         scores = {s: staged.evaluate_bands(net, samples, [0, BAND]) for s, net in nets.items()}
         scores["crf"] = staged.evaluate_bands(nets[8], samples, [0, BAND], refine=crf.refine_scores)
@@ -74,15 +72,6 @@ def main() -> int:
     if options.keep:
         saving.save_net(nets[8], options.keep, voc.CLASSES, short_side=side)
     return 0
-
-
-def keep_copy(net):
-    """Return a copy of a net with weights of its own."""
-    import keras
-
-    copy = keras.models.clone_model(net)
-    copy.set_weights(net.get_weights())
-    return copy
 
 
 def line(name: str, values) -> str:

@@ -118,6 +118,8 @@ def test_another_backbone_takes_vggs_place(tmp_path):
     assert net(np.zeros((1, 96, 128, 3))).shape == (1, 96, 128, 4)
     skips = {name: net.get_layer(f"score_{name}").kernel.shape[2] for name in ("pool3", "pool4")}
     assert skips == {"pool3": 64, "pool4": 128}
+    assert net.get_layer("conv1").kernel is not body.get_layer("conv1").kernel
+    np.testing.assert_array_equal(net.get_layer("conv1").kernel, body.get_layer("conv1").kernel)
     body.save_weights(tmp_path / "m.weights.h5")
     again = backbones.load_backbone("mobilenet", tmp_path / "m.weights.h5", alpha=0.25)
     np.testing.assert_array_equal(again.get_weights()[5], body.get_weights()[5])

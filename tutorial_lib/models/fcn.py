@@ -99,9 +99,11 @@ def feature_maps(classifier: keras.Model):
         body = convolutionalize(classifier, padding="same")
         names = {8: "pool3", 16: "pool4", 32: "fc7_dropout"}
         return body.inputs[0], {step: body.get_layer(name).output for step, name in names.items()}
-    outputs = [layer.output for layer in classifier.layers]
+    body = keras.models.clone_model(classifier)  # three nets on one backbone must not share it
+    body.set_weights(classifier.get_weights())
+    outputs = [layer.output for layer in body.layers]
     probe = keras.KerasTensor((1, 256, 256, classifier.input_shape[-1]))
-    shapes = keras.Model(classifier.inputs, outputs).compute_output_spec(probe)
+    shapes = keras.Model(body.inputs, outputs).compute_output_spec(probe)
     maps = {
         256 // s.shape[1]: o
         for s, o in zip(shapes, outputs, strict=True)
@@ -111,7 +113,7 @@ def feature_maps(classifier: keras.Model):
         raise InputError(
             f"{classifier.name} has no maps at strides 8, 16 and 32; it cannot be used"
         )
-    return classifier.inputs[0], maps
+    return body.inputs[0], maps
 
 
 def score_layer(x, classes: int, name: str):
