@@ -17,7 +17,7 @@ import time
 from tutorial_lib import profiles
 from tutorial_lib.data import bundled, voc
 
-VALIDATION = 120
+VALIDATION = 100
 BAND = 4  # pixels
 LEAST = 0.60
 

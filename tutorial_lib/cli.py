@@ -222,7 +222,7 @@ def make() -> None:
     """Make the bundled scenes now, so that a class can work without a wait."""
     from tutorial_lib.data import bundled
 
-    for build, sizes in ((bundled.coco_tree, (480, 120)), (bundled.voc_tree, (1600, 120))):
+    for build, sizes in ((bundled.coco_tree, (480, 120)), (bundled.voc_tree, (1600, 100))):
         click.echo(build(train=sizes[0], val=sizes[1]))
 
 
