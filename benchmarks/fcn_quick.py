@@ -72,8 +72,10 @@ def row(name: str, nets, samples) -> tuple[str, dict[int, float]]:
 
 
 def crf_table(nets, samples) -> list[str]:
-    """Score nets before and after the CRF; return the lines of two tables."""
+    """Score nets before and after the CRF on some pictures; return the lines of two tables."""
     from tutorial_lib import crf, staged
+
+    nets, samples = {s: nets[s] for s in (32, 8)}, samples[:50]
 
     lines = [
         "",
