@@ -14,17 +14,15 @@ import tempfile
 import time
 from pathlib import Path
 
+# TensorFlow is imported where it is needed: the processes that encode import this file again.
 from tutorial_lib import profiles
-
-with profiles.native_notes_silenced():
-    import tensorflow as tf
-
-from tutorial_lib.data import bundled, records
+from tutorial_lib.data import bundled
 from tutorial_lib.data.coco import CocoSplit
 
 
 def write_raw(recipes, path: Path) -> None:
     """Write decoded pixels, one file, as older tutorials do."""
+    import tensorflow as tf
 
     def text(value: bytes) -> tf.train.Feature:
         return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
@@ -62,6 +60,8 @@ def main() -> None:
     parser.add_argument("--category", default="cat")
     parser.add_argument("--repeat", type=int, default=1, help="convert each picture so often")
     options = parser.parse_args()
+    with profiles.native_notes_silenced():
+        from tutorial_lib.data import records
     split = CocoSplit(options.tree or bundled.coco_tree(train=480, val=120), "train")
     recipes = [split.recipe(n, [options.category]) for n in split.image_ids(options.category)]
     recipes *= options.repeat

@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from tutorial_lib.data import bundled, coco, records
+from tutorial_lib.data import bundled, coco, encoding
 from tutorial_lib.errors import InputError
 
 SQUARE = [2.0, 2.0, 6.0, 2.0, 6.0, 6.0, 2.0, 6.0]
@@ -122,9 +122,9 @@ def test_gray_cmyk_and_pictures_without_annotations(tree, tmp_path):
     assert [int(sample.labels.sum()) for sample in samples] == [16, 0, 16]
     assert (samples[2].image == samples[2].image[0, 0]).all()
     # TensorFlow cannot decode CMYK: such a file is encoded anew, the others stay as they are.
-    with Image.open(io.BytesIO(records.jpeg_bytes(samples[2]))) as picture:
+    with Image.open(io.BytesIO(encoding.jpeg_bytes(samples[2]))) as picture:
         assert picture.mode == "RGB"
-    assert records.jpeg_bytes(samples[1]) == samples[1].path.read_bytes()
+    assert encoding.jpeg_bytes(samples[1]) == samples[1].path.read_bytes()
 
 
 BROKEN = {

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tutorial_lib.data import bundled, images, records
+from tutorial_lib.data import bundled, encoding, images, records
 from tutorial_lib.data.coco import CocoSplit
 from tutorial_lib.data.images import Sample
 from tutorial_lib.data.voc import CLASSES, VocTree, colormap
@@ -221,7 +221,7 @@ def test_a_jpeg_is_stored_as_it_is(tmp_path):
     path = tmp_path / "a.jpg"
     Image.new("RGB", (9, 9), (1, 2, 3)).save(path)
     sample = Sample("a", images.read_image(path), np.zeros((9, 9), np.uint8), path)
-    assert records.jpeg_bytes(sample) == path.read_bytes()
+    assert encoding.jpeg_bytes(sample) == path.read_bytes()
 
 
 def test_shuffling_is_the_same_for_the_same_seed(tmp_path):

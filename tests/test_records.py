@@ -12,7 +12,7 @@ import tensorflow as tf
 from click.testing import CliRunner
 
 from tutorial_lib.cli import main
-from tutorial_lib.data import bundled, records
+from tutorial_lib.data import bundled, encoding, records
 from tutorial_lib.data.coco import CocoSplit
 from tutorial_lib.data.images import Sample
 from tutorial_lib.data.voc import VocTree
@@ -120,7 +120,7 @@ def test_masks_are_png_that_anyone_reads(tmp_path):
 
     for shape in ((1, 1), (3, 1), (40, 57)):
         labels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-        (tmp_path / "x.png").write_bytes(records.png_bytes(labels))
+        (tmp_path / "x.png").write_bytes(encoding.png_bytes(labels))
         assert np.array_equal(read_labels(tmp_path / "x.png"), labels)
 
 

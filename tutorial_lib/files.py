@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 
@@ -13,7 +14,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         content: A text, written as UTF-8, or bytes.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")  # two processes may write
     try:
         partial.write_bytes(content.encode() if isinstance(content, str) else content)
         partial.replace(path)

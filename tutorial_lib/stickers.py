@@ -11,6 +11,7 @@ from PIL import Image
 from scipy import ndimage
 
 from tutorial_lib.errors import InputError, check_choice
+from tutorial_lib.files import write_atomically
 
 SIDE = 512  # pixels: messengers want one side to be exactly this
 LIMIT = 512_000  # bytes, likewise
@@ -153,11 +154,8 @@ def save_picture(picture: np.ndarray, path: Path) -> None:
 
 
 def _write(content: bytes, path: Path) -> None:
-    partial = path.with_name(path.name + ".part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(content)
-        partial.replace(path)
+        write_atomically(path, content)
     except OSError as error:
         raise InputError(f"cannot write {path} ({error.strerror}); choose another folder") from None
 

@@ -13,7 +13,6 @@ import contextlib
 import datetime
 import email.utils
 import hashlib
-import os
 import random
 import shutil
 import threading
@@ -408,14 +407,3 @@ def _promised(answer) -> int | None:
 
 def _length(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a small file: the whole of it, or nothing under its name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(content)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -13,27 +13,24 @@ Encoded pictures, not raw pixels: a record is about as large as the file that it
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
+import functools
 import hashlib
-import io
 import json
 import multiprocessing
-import struct
 import tempfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
-import numpy as np
 import tensorflow as tf
-from PIL import Image
 
 from tutorial_lib.data import data_home
 from tutorial_lib.data.cache import cached_folder, file_hash
-from tutorial_lib.data.download import write_atomically
+from tutorial_lib.data.encoding import Encoded, Recipe, encoded, encoded_or_problem
 from tutorial_lib.data.images import VOID, Sample
 from tutorial_lib.errors import InputError
+from tutorial_lib.files import write_atomically
 
 RECORD_VERSION = 2
 INDEX = "index.json"
@@ -44,13 +41,6 @@ FEATURES = {
     "labels": tf.io.FixedLenFeature([], tf.string),
 }
 SHUFFLED = 4096  # most records that wait in memory to be drawn from
-
-
-class Recipe(Protocol):
-    """What a sample can be read from, in any process: `CocoRecipe`, `VocRecipe`."""
-
-    def read(self) -> Sample:
-        """Read it; InputError if it is damaged."""
 
 
 def cached_records(
@@ -68,7 +58,7 @@ def cached_records(
             time, the records are made again.
         samples: Called to get the samples, or their recipes, when records have to be made.
         shards: Number of files.
-        workers: Processes at work.
+        workers: Processes that read, draw and encode.
 
     Raises:
         InputError: if a source is missing, a sample is damaged, or the cache cannot be written.
@@ -103,7 +93,7 @@ def write_records(
         samples: The samples, or their recipes.
         folder: Where to write.
         shards: Number of files.
-        workers: Processes at work, each on a shard of its own.
+        workers: Processes that read, draw and encode.
         tolerant: Leave out damaged samples, and list them in the index under "problems", instead
             of stopping at the first one.
         progress: Show a bar.
@@ -114,7 +104,7 @@ def write_records(
     from tqdm import tqdm
 
     # Samples that come with their pixels are encoded one by one, so that they need not all be held.
-    samples = [_Encoded(encode(s)) if isinstance(s, Sample) else s for s in samples]
+    samples = [encoded(s) if isinstance(s, Sample) else s for s in samples]
     if not samples:
         raise InputError("there are no samples to convert; is the split empty?")
     shards = max(1, min(shards, len(samples)))
@@ -123,9 +113,12 @@ def write_records(
         _Job(folder / f"{n:05d}-of-{shards:05d}.tfrecord", tuple(samples[n::shards]), tolerant)
         for n in range(shards)
     ]
-    with tqdm(total=len(samples), unit=" pictures", disable=not progress, leave=False) as bar:
-        for job, _ in zip(jobs, _worked_off(jobs, workers), strict=True):
-            bar.update(len(job.samples))
+    with (
+        tqdm(total=len(samples), unit=" pictures", disable=not progress, leave=False) as bar,
+        _encoder(workers) as encode_all,
+    ):
+        for job in jobs:
+            _write_shard(job, encode_all, bar.update)
     states = {job.path.name: _finished(job) for job in jobs}
     count = sum(state["records"] for state in states.values())
     if not count:
@@ -146,21 +139,11 @@ def write_records(
 
 
 @dataclass(frozen=True)
-class _Encoded:
-    """A sample that is a record already."""
-
-    record: bytes
-
-    def __repr__(self) -> str:
-        return hashlib.sha256(self.record).hexdigest()
-
-
-@dataclass(frozen=True)
 class _Job:
     """One shard to write."""
 
     path: Path
-    samples: tuple[Recipe | _Encoded, ...]
+    samples: tuple[Recipe | Encoded, ...]
     tolerant: bool
 
     @property
@@ -175,39 +158,41 @@ class _Job:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _worked_off(jobs: list[_Job], workers: int) -> Iterator[None]:
-    """Write the shards, in this process or in several."""
-    if workers <= 1 or len(jobs) == 1:
-        yield from map(_write_shard, jobs)
+@contextlib.contextmanager
+def _encoder(workers: int) -> Iterator[Callable]:
+    """Give a function from samples to what they are encoded as, in order, on several processes.
+
+    The processes are started afresh, for TensorFlow's threads do not survive a fork; they need
+    no TensorFlow, which stays with the one that writes.
+    """
+    if workers <= 1:
+        yield functools.partial(map, encoded_or_problem)
         return
-    # TensorFlow's threads do not survive a fork, so the workers start from nothing.
     context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(min(workers, len(jobs)), context) as pool:
+    with concurrent.futures.ProcessPoolExecutor(workers, context) as pool:
         try:
-            yield from pool.map(_write_shard, jobs)
-        except BaseException:
+            yield functools.partial(pool.map, encoded_or_problem, chunksize=4)
+        finally:
             pool.shutdown(cancel_futures=True)
-            raise
 
 
-def _write_shard(job: _Job) -> None:
+def _write_shard(job: _Job, encode_all: Callable, written: Callable[[int], None]) -> None:
     if _finished(job):
+        written(len(job.samples))
         return
     part = job.path.with_name(f".{job.path.name}.part")
     problems, count = [], 0
     try:
         with tf.io.TFRecordWriter(str(part)) as writer:
-            for sample in job.samples:
-                try:
-                    known = isinstance(sample, _Encoded)
-                    record = sample.record if known else encode(sample.read())
-                except InputError as problem:
-                    if not job.tolerant:
-                        raise
-                    problems.append(str(problem))
-                    continue
-                writer.write(record)
-                count += 1
+            for result in encode_all(job.samples):
+                if isinstance(result, Encoded):
+                    writer.write(serialized(result))
+                    count += 1
+                elif job.tolerant:
+                    problems.append(result)
+                else:
+                    raise InputError(result)
+                written(1)
         state = {
             "key": job.key,
             "records": count,
@@ -231,7 +216,7 @@ def _finished(job: _Job) -> dict | None:
         return None
 
 
-def encode(sample: Sample) -> bytes:
+def serialized(sample: Encoded) -> bytes:
     """Return a sample as a serialized `tf.train.Example`."""
 
     def text(value: bytes) -> tf.train.Feature:
@@ -240,44 +225,11 @@ def encode(sample: Sample) -> bytes:
     features = {
         "version": tf.train.Feature(int64_list=tf.train.Int64List(value=[RECORD_VERSION])),
         "id": text(sample.id.encode()),
-        "image": text(jpeg_bytes(sample)),
-        "labels": text(png_bytes(sample.labels)),
+        "image": text(sample.image),
+        "labels": text(sample.labels),
     }
     example = tf.train.Example(features=tf.train.Features(feature=features))
     return example.SerializeToString(deterministic=True)  # else the features' order is random
-
-
-def jpeg_bytes(sample: Sample) -> bytes:
-    """Return the picture as JPEG: its file as it is, or encoded if it has none of that kind."""
-    if sample.path is not None and sample.path.suffix.lower() in (".jpg", ".jpeg"):
-        with Image.open(sample.path) as picture:
-            if picture.format == "JPEG" and picture.mode in ("RGB", "L"):
-                return sample.path.read_bytes()
-    buffer = io.BytesIO()
-    Image.fromarray(sample.image).save(buffer, "JPEG", quality=95, subsampling=0)
-    return buffer.getvalue()
-
-
-def png_bytes(labels: np.ndarray) -> bytes:
-    """Return a label map as gray PNG, without the filters that photographs gain from.
-
-    Label maps are flat: unfiltered they take half the bytes, and half the time to decode. Pillow
-    cannot be asked for that, so the three chunks of the file are put together here.
-    """
-    height, width = labels.shape
-    rows = np.zeros((height, width + 1), np.uint8)  # each row starts with its filter: 0, none
-    rows[:, 1:] = labels
-    packer = zlib.compressobj(level=1, strategy=zlib.Z_RLE)
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        check = zlib.crc32(kind + content)
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", check)
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    content = packer.compress(rows.tobytes()) + packer.flush()
-    return b"".join(
-        [b"\x89PNG\r\n\x1a\n", chunk(b"IHDR", header), chunk(b"IDAT", content), chunk(b"IEND", b"")]
-    )
 
 
 def decode(record: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from tutorial_lib.data import archives, data_home, download
 from tutorial_lib.data.download import Patience, RemoteFile
 from tutorial_lib.errors import InputError, check_choice
+from tutorial_lib.files import write_atomically
 
 COCO_SPLITS = ("train", "val")
 COCO_HOSTS = ("http://images.cocodataset.org", "https://s3.amazonaws.com/images.cocodataset.org")
@@ -259,7 +260,7 @@ def _fetch_voc(dataset: RemoteDataset, options: Options) -> Path:
         return name if name.startswith(prefixes) else None
 
     count = len(_unpack(archive, root, select, options))
-    download.write_atomically(marker, json.dumps({"files": count}).encode())
+    write_atomically(marker, json.dumps({"files": count}).encode())
     options.echo(f"{count:,} files below {root}; {archive} may be deleted now")
     return root
 

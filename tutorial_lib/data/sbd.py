@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tutorial_lib.data.download import write_atomically
 from tutorial_lib.data.voc import CLASSES, label_png
 from tutorial_lib.errors import InputError
+from tutorial_lib.files import write_atomically
 
 PREFIX = "benchmark_RELEASE/dataset/"
 
