@@ -15,7 +15,7 @@ RESULTS := build/report/tests.xml
 .PHONY: help install run test test-fast report lab tensorboard refresh site lint lock clean
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(INSTALLED) ## make .venv with the locked versions (the others do it by themselves)
 

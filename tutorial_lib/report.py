@@ -71,6 +71,7 @@ class Report:
         report = {
             **self.run,
             "finished": now(),
+            "parameters": {k: v for entry in entries for k, v in entry["parameters"].items()},
             "seconds": round(sum(entry["seconds"] for entry in entries), 1),
             "changes": list(environment),
             "notebooks": entries,
@@ -113,9 +114,10 @@ def circumstances() -> dict:
         "started": now(),
         "commit": git("rev-parse", "--short=12", "HEAD") or "unknown",
         "edited": bool(git("status", "--porcelain", "--untracked-files=no")),
-        "machine": f"{platform.system()} {platform.machine()}",
-        "cores": os.cpu_count(),
-        "memory": f"{psutil.virtual_memory().total / 1e9:.0f} GB",
+        "machine": (
+            f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
+            f"{psutil.virtual_memory().total / 1e9:.0f} GB"
+        ),
         "python": platform.python_version(),
         "packages": {name: version(name) for name in PACKAGES},
     }
