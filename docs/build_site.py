@@ -179,7 +179,7 @@ def gallery(notebooks: list[Path]) -> str:
             if text:
                 lines += [f"**{label}:** {_plain(text)}", ""]
         cards.append("\n".join([*lines, ":::"]))
-    return "::::{grid} 1 1 2 3\n:gutter: 3\n:class-container: gallery\n\n" + (
+    return "::::{grid} 1 1 2 2\n:gutter: 3\n:class-container: gallery\n\n" + (
         "\n\n".join(cards) + "\n\n::::\n"
     )
 
