@@ -44,6 +44,7 @@ def test_sizes_that_do_not_work_name_those_that_do():
         unet.valid_output_size(7, depth=4)
 
 
+@pytest.mark.slow
 def test_vgg_of_the_paper():
     net = vgg.build_vgg(16)
     assert net.count_params() == 138_357_544  # configuration D
