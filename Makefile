@@ -12,10 +12,10 @@ WORKERS ?= 2
 RESULTS := build/report/tests.xml
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lab refresh site lint lock clean
+.PHONY: help install run test test-fast report lab tensorboard refresh site lint lock clean
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(INSTALLED) ## make .venv with the locked versions (the others do it by themselves)
 
@@ -37,7 +37,6 @@ test: $(INSTALLED) ## run all tests, and check that the notebooks still say what
 	@$(PYTEST) --nbval --numprocesses $(WORKERS) --dist loadfile --junitxml $(RESULTS) \
 	  notebooks tests $(ARGS); status=$$?; $(BIN)/tutorial report; exit $$status
 
-.PHONY: test-fast report
 test-fast: $(INSTALLED) ## run the tests that need no notebook and little time, for the inner loop
 	@$(PYTEST) --numprocesses $(WORKERS) --dist loadfile -m "not slow" tests $(ARGS)
 
@@ -46,6 +45,9 @@ report: $(INSTALLED) ## show where the time of the last run and of the last test
 
 lab: $(INSTALLED) ## open the notebooks in JupyterLab
 	@$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks/01_convolution_arithmetic.ipynb
+
+tensorboard: $(INSTALLED) ## watch trainings: graph, curves, predictions (prints an address)
+	@$(BIN)/tensorboard --logdir $(or $(TUTORIAL_DATA),data)/cache/tensorboard
 
 refresh: $(INSTALLED) ## execute the notebooks and store their outputs in notebooks/
 	@$(BIN)/tutorial refresh $(ARGS)

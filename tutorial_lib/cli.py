@@ -196,24 +196,141 @@ def data() -> None:
 def list_data() -> None:
     """Say which data sets there are, and which are here."""
     from tutorial_lib.data import data_home, registry
+    from tutorial_lib.data.download import human
 
     click.echo(f"data folder: {data_home()}")
     for name, dataset in registry.DATASETS.items():
-        here = all((data_home() / file.target).is_file() for file in dataset.files)
-        size = sum(file.size for file in dataset.files) / 1e6
-        state = "here" if here else f"`tutorial data fetch {name}`, {size:.1f} MB"
-        click.echo(f"{name:8} {dataset.title}, {dataset.license} ({state})")
-    click.echo("coco     COCO 2017; put it into data/coco by hand, see data/README.md")
-    click.echo("voc      PASCAL VOC 2012; put it into data/voc by hand, see data/README.md")
+        size = human(sum(file.size for file in dataset.files))
+        more = {"coco": " and 19 GB of pictures", "coco-cats": " and about 700 MB of pictures"}
+        offer = f"`tutorial data fetch {name}`, {size}{more.get(name, '')}"
+        state = "here" if registry.is_here(name, data_home()) else offer
+        click.echo(f"{name:10} {dataset.title}; {dataset.license} ({state})")
 
 
 @data.command()
 @click.argument("name")
-def fetch(name: str) -> None:
-    """Download a data set into the data folder."""
+@click.option(
+    "-c", "--category", "categories", multiple=True,
+    help="COCO: only pictures with this category; may be given several times.",
+)  # fmt: skip
+@click.option(
+    "--split", "splits", multiple=True, default=("train", "val"),
+    help="COCO: train or val; by default both.",
+)  # fmt: skip
+@click.option("--limit", type=click.IntRange(min=0), default=0, help="COCO: at most so many.")
+@click.option(
+    "--mirror", "mirrors", multiple=True, metavar="URL",
+    help="Address of a copy of a data folder, tried first.",
+)  # fmt: skip
+@click.option("--workers", type=click.IntRange(1, 64), default=8, show_default=True)
+def fetch(name: str, categories, splits, limit: int, mirrors, workers: int) -> None:
+    """Download a data set into the data folder: mnist, coco-cats, coco, voc2012, sbd.
+
+    Says first how much it will be. What is here already stays; after an interruption the same
+    command goes on.
+    """
     from tutorial_lib.data import registry
 
-    registry.fetch(name, echo=click.echo, progress=sys.stderr.isatty())
+    options = registry.Options(
+        mirrors=mirrors,
+        workers=workers,
+        echo=click.echo,
+        progress=sys.stderr.isatty(),
+        categories=categories,
+        splits=splits,
+        limit=limit,
+    )
+    registry.fetch(name, options)
+
+
+folder_argument = click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+kind_argument = click.argument("kind", type=click.Choice(["coco", "voc"]))
+split_option = click.option("--split", default="train", show_default=True)
+category_option = click.option(
+    "-c", "--category", "categories", multiple=True, default=("cat",), show_default=True,
+    help="COCO: what gets the labels 1, 2, …; may be given several times.",
+)  # fmt: skip
+strict_option = click.option("--strict", is_flag=True, help="Stop at the first problem.")
+
+
+@data.command("check")
+@kind_argument
+@folder_argument
+@split_option
+@category_option
+@strict_option
+def check_data(kind: str, folder: Path, split: str, categories, strict: bool) -> None:
+    """Read every picture and mask of a COCO or VOC tree, and list what is damaged."""
+    total, problems = 0, []
+    for problem in _problems(kind, folder, split, categories):
+        if problem is None:
+            total += 1
+            continue
+        if strict:
+            raise InputError(problem)
+        problems.append(problem)
+        click.echo(problem)
+    click.echo(f"{total} pictures read, {len(problems)} problems")
+    sys.exit(int(bool(problems)))
+
+
+def _problems(kind, folder, split, categories):
+    """Yield None for each picture that is read, and a line for each problem."""
+    if kind == "voc":
+        from tutorial_lib.data.voc import VocTree
+
+        tree = VocTree(folder)
+        ids, damage = tree.ids(split), tree.problems(split)
+    else:
+        from tutorial_lib.data.coco import CocoSplit
+
+        tree = CocoSplit(folder, split)
+        yield from tree.problems
+        ids = tree.image_ids()
+        damage = tree.damage(ids, categories)
+    yield from damage
+    yield from (None for _ in ids)
+
+
+@data.command()
+@kind_argument
+@folder_argument
+@click.argument("output", type=click.Path(file_okay=False, path_type=Path))
+@split_option
+@category_option
+@strict_option
+@click.option("--shards", type=click.IntRange(min=1), default=16, show_default=True)
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True)
+def convert(kind, folder, output, split, categories, strict, shards, workers) -> None:
+    """Convert a COCO or VOC tree to TFRecord files in OUTPUT.
+
+    COCO: only pictures with one of the categories. Damaged pictures are left out and listed.
+    After an interruption the same command goes on.
+    """
+    from tutorial_lib import profiles
+
+    with profiles.native_notes_silenced():
+        from tutorial_lib.data import records
+
+    if kind == "voc":
+        from tutorial_lib.data.voc import VocTree
+
+        tree, dropped = VocTree(folder), []
+        recipes = [tree.recipe(name) for name in tree.ids(split)]
+    else:
+        from tutorial_lib.data.coco import CocoSplit
+
+        tree = CocoSplit(folder, split, strict=strict)
+        ids = sorted(set().union(*map(tree.image_ids, categories)))
+        recipes, dropped = [tree.recipe(number, categories) for number in ids], tree.problems
+    progress = sys.stderr.isatty()
+    count = records.write_records(
+        recipes, output, shards, workers, tolerant=not strict, progress=progress
+    )
+    problems = dropped + records.read_index(output)["problems"]
+    for problem in problems:
+        click.echo(problem)
+    click.echo(f"{count} of {len(recipes)} pictures converted, {len(problems)} problems")
 
 
 @data.command()
@@ -221,7 +338,7 @@ def make() -> None:
     """Make the bundled scenes now, so that a class can work without a wait."""
     from tutorial_lib.data import bundled
 
-    for build, sizes in ((bundled.coco_tree, (480, 120)), (bundled.voc_tree, (320, 80))):
+    for build, sizes in ((bundled.coco_tree, (960, 120)), (bundled.voc_tree, (320, 80))):
         click.echo(build(train=sizes[0], val=sizes[1]))
 
 

@@ -6,9 +6,15 @@ notebook has no second path for bundled data.
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
+import functools
 import hashlib
 import json
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +50,7 @@ COCO_CATEGORIES = {
     "diningtable": (67, "dining table", "furniture"),
     "tvmonitor": (72, "tv", "electronic"),
 }
+WORTH_IT = 200  # fewer scenes are made before other processes have started
 CROWD_EVERY = 40  # one scene in so many has an object annotated as a crowd, by run lengths
 
 
@@ -111,18 +118,11 @@ def _place(kind: str, seed: int, train: int, val: int, spec: SceneSpec, home: Pa
 def _write_coco_split(folder: Path, split: str, spec: SceneSpec, seed: int, indices) -> None:
     (folder / split).mkdir()
     images, annotations = [], []
-    for index in indices:
-        scene = pictograms.compose(spec, seed, index)
-        image_id = index + 1  # COCO has no image 0
-        file_name = f"{image_id:012d}.jpg"
-        _save_jpeg(scene.image, folder / split / file_name)
-        height, width = scene.labels.shape
-        images.append(
-            {"id": image_id, "file_name": file_name, "height": height, "width": width, "license": 1}
-        )
-        for instance in scene.instances:
-            crowd = index % CROWD_EVERY == CROWD_EVERY - 1 and instance is scene.instances[0]
-            annotations.append(_annotation(instance, image_id, len(annotations) + 1, crowd))
+    write = functools.partial(_write_coco_scene, folder / split, spec, seed)
+    for image, found in _in_parallel(write, indices):
+        images.append(image)
+        for annotation in found:
+            annotations.append({"id": len(annotations) + 1, **annotation})
     tree = {
         "info": {"description": "Composed scenes of pictograms", "year": 2026, "version": "1.0"},
         "licenses": [{"id": 1, "name": "Apache-2.0 (glyphs), see data/README.md", "url": ""}],
@@ -137,12 +137,42 @@ def _write_coco_split(folder: Path, split: str, spec: SceneSpec, seed: int, indi
     path.write_text(json.dumps(tree), encoding="utf-8")
 
 
-def _annotation(instance: Instance, image_id: int, number: int, crowd: bool) -> dict:
+def _write_coco_scene(folder: Path, spec: SceneSpec, seed: int, index: int):
+    """Write one picture; return its entry and its annotations, still without ids."""
+    scene = pictograms.compose(spec, seed, index)
+    image_id = index + 1  # COCO has no image 0
+    file_name = f"{image_id:012d}.jpg"
+    _save_jpeg(scene.image, folder / file_name)
+    height, width = scene.labels.shape
+    image = {
+        "id": image_id, "file_name": file_name, "height": height, "width": width, "license": 1,
+    }  # fmt: skip
+    crowds = index % CROWD_EVERY == CROWD_EVERY - 1
+    return image, [
+        _annotation(instance, image_id, crowds and instance is scene.instances[0])
+        for instance in scene.instances
+    ]
+
+
+def _in_parallel(function: Callable, indices: Sequence[int]) -> Iterator:
+    """Call a function for each index, on all cores if there are many; results in order."""
+    workers = min(os.cpu_count() or 1, 8)
+    # A process that is started afresh, as TensorFlow's threads demand, runs the caller's script
+    # once more unless that guards against it. A notebook is no script.
+    script = hasattr(sys.modules["__main__"], "__file__")
+    if len(indices) < WORTH_IT or workers == 1 or script:
+        yield from map(function, indices)
+        return
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(workers, context) as pool:
+        yield from pool.map(function, indices, chunksize=16)
+
+
+def _annotation(instance: Instance, image_id: int, crowd: bool) -> dict:
     """Describe one object as COCO does; what can be seen of it counts, not what is hidden."""
     rows, columns = np.nonzero(instance.mask)
     left, top = int(columns.min()), int(rows.min())
     return {
-        "id": number,
         "image_id": image_id,
         "category_id": COCO_CATEGORIES[instance.category][0],
         "iscrowd": int(crowd),

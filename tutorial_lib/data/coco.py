@@ -2,6 +2,10 @@
 
 Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014. Polygons and run lengths are
 decoded by pycocotools, COCO's own code.
+
+What COCO really holds is taken as it is: gray and CMYK photographs, pictures without annotations,
+empty polygons, outlines that leave the picture. What is broken is found when the tree is opened
+or a sample is read, named with its file and id, and left out or refused, as the caller wants.
 """
 
 from __future__ import annotations
@@ -9,14 +13,18 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from tutorial_lib.data import note_use
 from tutorial_lib.data.images import VOID, Sample, check_same_size, read_image
 from tutorial_lib.errors import InputError, check_choice
+
+SINGULAR = {"images": "image", "annotations": "annotation", "categories": "category"}
 
 
 class CocoSplit:
@@ -26,14 +34,16 @@ class CocoSplit:
         annotations_path: The JSON file.
         folder: Where the pictures lie.
         categories: Category name → COCO's id.
+        problems: A line for each entry of the JSON file that cannot be used, and was left out.
     """
 
-    def __init__(self, root: str | Path, split: str):
+    def __init__(self, root: str | Path, split: str, strict: bool = False):
         """Open a split.
 
         Args:
             root: The folder that holds `annotations`, `train2017` and `val2017`.
             split: "train" or "val".
+            strict: Refuse a file with any entry that cannot be used.
 
         Raises:
             InputError: if the annotations are missing, or are not COCO's JSON.
@@ -41,7 +51,12 @@ class CocoSplit:
         check_choice("split", split, ("train", "val"))
         self.annotations_path = Path(root) / "annotations" / f"instances_{split}2017.json"
         self.folder = _followed(Path(root) / f"{split}2017")
-        self._coco = _index(self.annotations_path)
+        dataset = _load(self.annotations_path)
+        self.problems = [f"{self.annotations_path}: {line}" for line in _drop_unusable(dataset)]
+        if strict and self.problems:
+            more = len(self.problems) - 1
+            raise InputError(self.problems[0] + (f" (and {more} more)" if more else ""))
+        self._coco = _index(dataset)
         self.categories = {c["name"]: c["id"] for c in self._coco.dataset["categories"]}
 
     def image_ids(self, category: str | None = None) -> list[int]:
@@ -56,9 +71,13 @@ class CocoSplit:
         check_choice("category", category, self.categories)
         return sorted(self._coco.getImgIds(catIds=[self.categories[category]]))
 
+    def entry(self, image_id: int) -> dict:
+        """Return what the JSON file says of a picture."""
+        return self._coco.imgs[image_id]
+
     def annotations(self, image_id: int, category: str | None = None) -> list[dict]:
         """Return the annotations of a picture, of one category if it is named."""
-        found = self._coco.imgToAnns[image_id]
+        found = self._coco.imgToAnns.get(image_id, [])
         if category is None:
             return found
         check_choice("category", category, self.categories)
@@ -81,13 +100,7 @@ class CocoSplit:
         Raises:
             InputError: if a category is unknown or an annotation cannot be decoded.
         """
-        entry = self._coco.imgs[image_id]
-        labels = np.zeros((entry["height"], entry["width"]), np.uint8)
-        for label, category in enumerate(categories, start=1):
-            for annotation in self.annotations(image_id, category):
-                mask = self.mask(annotation)
-                labels[mask] = VOID if annotation.get("iscrowd") else label
-        return labels
+        return self.recipe(image_id, categories).labels()
 
     def mask(self, annotation: dict) -> np.ndarray:
         """Decode one annotation: bool (height, width).
@@ -95,22 +108,31 @@ class CocoSplit:
         Polygons of fewer than three points enclose nothing, and are passed over.
 
         Raises:
-            InputError: if it is neither polygons nor run lengths.
+            InputError: if it is neither polygons nor run lengths of that picture.
         """
         entry = self._coco.imgs[annotation["image_id"]]
-        empty = np.zeros((entry["height"], entry["width"]), bool)
-        shape = annotation.get("segmentation")
-        if isinstance(shape, list):
-            shape = [polygon for polygon in shape if len(polygon) >= 6]
-            if not shape:
-                return empty
-        try:
-            return self._coco.annToMask({**annotation, "segmentation": shape}).astype(bool)
-        except Exception:  # pycocotools raises whatever its C code runs into
-            raise InputError(
-                f"{self.annotations_path}: annotation {annotation['id']} holds neither polygons "
-                "nor run lengths; remove or mend it"
-            ) from None
+        where = f"{self.annotations_path}: annotation {annotation['id']}"
+        return decode(annotation.get("segmentation"), entry["height"], entry["width"], where)
+
+    def recipe(self, image_id: int, categories: Sequence[str]) -> CocoRecipe:
+        """Return what has to be read and drawn for one sample, without doing it.
+
+        Raises:
+            InputError: if a category is unknown.
+        """
+        entry = self._coco.imgs[image_id]
+        outlines = tuple(
+            Outline(a["id"], VOID if a.get("iscrowd") else label, a.get("segmentation"))
+            for label, category in enumerate(categories, start=1)
+            for a in self.annotations(image_id, category)
+        )
+        return CocoRecipe(
+            image_id,
+            self.image_path(image_id),
+            (entry["height"], entry["width"]),
+            outlines,
+            str(self.annotations_path),
+        )
 
     def read(self, image_id: int, categories: Sequence[str]) -> Sample:
         """Read one picture and draw its label map.
@@ -118,15 +140,155 @@ class CocoSplit:
         Raises:
             InputError: if the picture is missing, damaged or not of the size that is annotated.
         """
-        path = self.image_path(image_id)
-        image, labels = read_image(path), self.labels(image_id, categories)
-        check_same_size(path, image, labels)
-        return Sample(path.stem, image, labels, path)
+        return self.recipe(image_id, categories).read()
 
-    def samples(self, image_ids: Iterable[int], categories: Sequence[str]) -> Iterable[Sample]:
+    def samples(self, image_ids: Iterable[int], categories: Sequence[str]) -> Iterator[Sample]:
         """Read several pictures with their label maps, one after the other."""
         for image_id in image_ids:
             yield self.read(image_id, categories)
+
+    def damage(self, image_ids: Iterable[int], categories: Sequence[str]) -> Iterator[str]:
+        """Read several pictures; yield a line for each that is damaged or does not fit."""
+        for image_id in image_ids:
+            try:
+                self.read(image_id, categories)
+            except InputError as problem:
+                yield f"picture {image_id}: {problem}"
+
+
+@dataclass(frozen=True)
+class Outline:
+    """One annotation of a picture.
+
+    Attributes:
+        id: COCO's id of the annotation.
+        label: What its pixels become.
+        segmentation: Polygons or run lengths, as in the JSON file.
+    """
+
+    id: int
+    label: int
+    segmentation: object
+
+
+@dataclass(frozen=True)
+class CocoRecipe:
+    """All that one sample is made from; small enough to hand to another process.
+
+    Attributes:
+        image_id: COCO's id of the picture.
+        path: The picture's file.
+        shape: (height, width) that the JSON file tells.
+        outlines: In the order in which they are drawn.
+        source: The JSON file, for messages.
+    """
+
+    image_id: int
+    path: Path
+    shape: tuple[int, int]
+    outlines: tuple[Outline, ...]
+    source: str
+
+    @property
+    def id(self) -> str:
+        return self.path.stem
+
+    def labels(self) -> np.ndarray:
+        """Draw the label map; see `CocoSplit.labels`."""
+        labels = np.zeros(self.shape, np.uint8)
+        for outline in self.outlines:
+            where = f"{self.source}: annotation {outline.id}"
+            labels[decode(outline.segmentation, *self.shape, where)] = outline.label
+        return labels
+
+    def read(self) -> Sample:
+        """Read the picture and draw its label map; see `CocoSplit.read`."""
+        image, labels = read_image(self.path), self.labels()
+        check_same_size(self.path, image, labels)
+        return Sample(self.id, image, labels, self.path)
+
+
+def decode(segmentation, height: int, width: int, where: str) -> np.ndarray:
+    """Decode COCO's polygons or run lengths: bool (height, width).
+
+    Several polygons are parts of one object. Run lengths come as numbers or as COCO's text.
+
+    Args:
+        segmentation: As in the JSON file.
+        height, width: Of the picture, in pixels.
+        where: File and id, for the message.
+
+    Raises:
+        InputError: if it is neither, or its run lengths do not fill the picture.
+    """
+    from pycocotools import mask as coco_mask
+
+    if isinstance(segmentation, list):
+        if not all(isinstance(polygon, list) for polygon in segmentation):
+            raise InputError(f"{where} holds a polygon that is no list; mend it")
+        polygons = [_checked_polygon(p, where) for p in segmentation if len(p) >= 6]
+        if not polygons:
+            return np.zeros((height, width), bool)
+        runs = coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
+    else:
+        runs = _checked_runs(segmentation, height, width, where)
+    try:
+        return coco_mask.decode(runs).astype(bool)
+    except Exception:  # pycocotools raises whatever its C code runs into
+        raise InputError(f"{where} holds run lengths that cannot be decoded; mend it") from None
+
+
+def _checked_polygon(polygon, where: str) -> list[float]:
+    """Return x, y, x, y, … as pycocotools wants them: whole pairs of finite numbers.
+
+    An odd last number is dropped. Far outside the picture a coordinate says no more than just
+    outside, and pycocotools would walk all the way.
+    """
+    far = 1e5
+    numbers = all(isinstance(v, int | float) and math.isfinite(v) for v in polygon)
+    if not numbers:
+        raise InputError(f"{where} holds a polygon of something else than numbers; mend it")
+    polygon = polygon[: len(polygon) // 2 * 2]
+    return [min(max(float(v), -far), far) for v in polygon]
+
+
+def _checked_runs(segmentation, height: int, width: int, where: str):
+    """Return run lengths in pycocotools' own form."""
+    from pycocotools import mask as coco_mask
+
+    counts = segmentation.get("counts") if isinstance(segmentation, dict) else None
+    if not isinstance(counts, list | str | bytes):
+        raise InputError(f"{where} holds neither polygons nor run lengths; remove or mend it")
+    size = segmentation.get("size")
+    if size != [height, width]:
+        raise InputError(
+            f"{where} holds run lengths for {size}, its picture is {[height, width]}; mend it"
+        )
+    if isinstance(counts, list):
+        whole = all(isinstance(n, int) and n >= 0 for n in counts)
+        if not whole or sum(counts) != height * width:
+            raise InputError(f"{where} holds run lengths that do not fill the picture; mend it")
+        return coco_mask.frPyObjects(segmentation, height, width)
+    runs = {"size": size, "counts": counts.encode() if isinstance(counts, str) else counts}
+    if sum(_uncompressed(runs["counts"])) != height * width:
+        raise InputError(f"{where} holds run lengths that do not fill the picture; mend it")
+    return runs
+
+
+def _uncompressed(text: bytes) -> list[int]:
+    """Return the run lengths in COCO's text: 6 bits a character, differences from the third on."""
+    counts, position = [], 0
+    while position < len(text):
+        value = shift = 0
+        more = True
+        while more and position < len(text):
+            bits = text[position] - 48
+            value |= (bits & 31) << shift
+            more, shift, position = bool(bits & 32), shift + 5, position + 1
+            if not more and bits & 16:
+                value |= -1 << shift
+        counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+    return counts if all(n >= 0 for n in counts) else []
 
 
 def _followed(path: Path) -> Path:
@@ -142,10 +304,8 @@ def _followed(path: Path) -> Path:
     return path
 
 
-def _index(path: Path):
-    """Load an annotations file with pycocotools, which would print while it does."""
-    from pycocotools.coco import COCO
-
+def _load(path: Path) -> dict:
+    """Read an annotations file."""
     try:
         dataset = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -156,9 +316,70 @@ def _index(path: Path):
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is not JSON ({error}); fetch it again") from None
     parts = dataset if isinstance(dataset, dict) else {}
-    missing = sorted({"images", "annotations", "categories"} - set(parts))
+    lists = ("images", "annotations", "categories")
+    missing = sorted(part for part in lists if not isinstance(parts.get(part), list))
     if missing:
         raise InputError(f"{path} lacks {', '.join(missing)}; expected COCO instances")
+    return dataset
+
+
+def _drop_unusable(dataset: dict) -> list[str]:
+    """Take out of a dataset what cannot be used, and return a line for each."""
+    problems: list[str] = []
+
+    def kept(part: str, fault) -> dict:
+        usable = {}
+        for number, entry in enumerate(dataset[part]):
+            problem = "is no object with an id" if not _has_id(entry) else ""
+            if not problem and entry["id"] in usable:
+                problem = "has the id of an earlier one"
+            if problem := problem or fault(entry):
+                name = entry["id"] if _has_id(entry) else f"number {number}"
+                problems.append(f"{SINGULAR[part]} {name} {problem}")
+            else:
+                usable[entry["id"]] = entry
+        dataset[part] = list(usable.values())
+        return usable
+
+    def category_fault(entry: dict) -> str:
+        return "" if isinstance(entry.get("name"), str) else "has no name"
+
+    def image_fault(entry: dict) -> str:
+        sides = entry.get("height"), entry.get("width")
+        if not all(isinstance(side, int) and 0 < side < 65536 for side in sides):
+            return f"has the size {sides}"
+        name = entry.get("file_name")
+        return "" if _is_plain_name(name) else f"has the file name {name!r}"
+
+    def annotation_fault(entry: dict) -> str:
+        if entry.get("image_id") not in images:
+            return f"belongs to image {entry.get('image_id')}, which is not listed"
+        if entry.get("category_id") not in categories:
+            return f"has the category {entry.get('category_id')}, which is not listed"
+        return ""
+
+    categories = kept("categories", category_fault)
+    images = kept("images", image_fault)
+    kept("annotations", annotation_fault)
+    return problems
+
+
+def _has_id(entry) -> bool:
+    return isinstance(entry, dict) and isinstance(entry.get("id"), int)
+
+
+def _is_plain_name(name) -> bool:
+    """Say whether a file name stays in its folder; the JSON may come from anywhere."""
+    if not isinstance(name, str) or not name or "\\" in name or ":" in name or "\0" in name:
+        return False
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts
+
+
+def _index(dataset: dict):
+    """Hand a dataset to pycocotools, which would print while it indexes."""
+    from pycocotools.coco import COCO
+
     coco = COCO()
     coco.dataset = dataset
     with contextlib.redirect_stdout(io.StringIO()):

@@ -41,8 +41,23 @@ def read_image(path: Path) -> np.ndarray:
             return np.asarray(picture.convert("RGB"))
     except FileNotFoundError:
         raise InputError(f"{path} is missing; see data/README.md for the layout") from None
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(f"{path} cannot be decoded ({error}); replace the file") from None
+
+
+def check_picture(path: Path, size: tuple[int, int] | None = None) -> None:
+    """Decode a picture to its end, and compare its size.
+
+    Args:
+        path: The file.
+        size: (width, height) that it should have, if that is known.
+
+    Raises:
+        InputError: if it is missing, cannot be decoded, or is of another size.
+    """
+    height, width = read_image(path).shape[:2]
+    if size is not None and (width, height) != tuple(size):
+        raise InputError(f"{path} is {width}×{height} pixels, expected {size[0]}×{size[1]}")
 
 
 def read_labels(path: Path) -> np.ndarray:

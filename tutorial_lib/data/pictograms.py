@@ -110,7 +110,11 @@ class SceneSpec:
 
 
 COCO_SPEC = SceneSpec(
-    ("cat", "dog", "bird", "horse", "sheep", "cow", "bicycle", "car", "bus", "boat"), wanted="cat"
+    ("cat", "dog", "bird", "horse", "sheep", "cow", "bicycle", "car", "bus", "boat"),
+    wanted="cat",
+    objects=(1, 3),
+    scale=(0.35, 0.8),
+    texture_cue=0.85,
 )
 VOC_SPEC = SceneSpec(
     ("aeroplane", "bird", "bottle", "bus", "car", "cat", "cow", "dog", "sheep", "tvmonitor"),

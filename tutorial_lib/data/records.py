@@ -12,22 +12,30 @@ Encoded pictures, not raw pixels: a record is about as large as the file that it
 
 from __future__ import annotations
 
+import concurrent.futures
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterable
+import multiprocessing
+import struct
+import tempfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
 from PIL import Image
 
 from tutorial_lib.data import data_home
-from tutorial_lib.data.cache import cached_folder
+from tutorial_lib.data.cache import cached_folder, file_hash
+from tutorial_lib.data.download import write_atomically
 from tutorial_lib.data.images import VOID, Sample
 from tutorial_lib.errors import InputError
 
-RECORD_VERSION = 1
+RECORD_VERSION = 2
 INDEX = "index.json"
 FEATURES = {
     "version": tf.io.FixedLenFeature([], tf.int64),
@@ -35,10 +43,22 @@ FEATURES = {
     "image": tf.io.FixedLenFeature([], tf.string),
     "labels": tf.io.FixedLenFeature([], tf.string),
 }
+SHUFFLED = 4096  # most records that wait in memory to be drawn from
+
+
+class Recipe(Protocol):
+    """What a sample can be read from, in any process: `CocoRecipe`, `VocRecipe`."""
+
+    def read(self) -> Sample:
+        """Read it; InputError if it is damaged."""
 
 
 def cached_records(
-    name: str, sources: Iterable[Path], samples: Callable[[], Iterable[Sample]], shards: int = 4
+    name: str,
+    sources: Iterable[Path],
+    samples: Callable[[], Iterable[Recipe | Sample]],
+    shards: int = 4,
+    workers: int = 1,
 ) -> Path:
     """Convert samples to records, unless that was done before; return their folder.
 
@@ -46,8 +66,9 @@ def cached_records(
         name: Start of the folder's name; name in it all that the labels depend on.
         sources: The files that the samples are made from: when one of them changes in size or
             time, the records are made again.
-        samples: Called to read the samples when records have to be made.
+        samples: Called to get the samples, or their recipes, when records have to be made.
         shards: Number of files.
+        workers: Processes at work.
 
     Raises:
         InputError: if a source is missing, a sample is damaged, or the cache cannot be written.
@@ -60,31 +81,154 @@ def cached_records(
             raise InputError(f"{path} is missing; see data/README.md for the layout") from None
         digest.update(f"{path.resolve()} {state.st_size} {state.st_mtime_ns}".encode())
     folder = data_home() / "cache" / f"records-{name}-{digest.hexdigest()[:12]}"
-    return cached_folder(folder, lambda partial: write_records(samples(), partial, shards))
+    return cached_folder(folder, lambda partial: write_records(samples(), partial, shards, workers))
 
 
-def write_records(samples: Iterable[Sample], folder: Path, shards: int = 4) -> int:
+def write_records(
+    samples: Iterable[Recipe | Sample],
+    folder: Path,
+    shards: int = 4,
+    workers: int = 1,
+    *,
+    tolerant: bool = False,
+    progress: bool = False,
+) -> int:
     """Write samples into `shards` files, dealt out in turn, and an index; return their number.
 
+    The bytes of the files depend on the samples and the number of shards alone, not on the number
+    of workers. A shard appears under its name when it is whole; if the conversion is interrupted,
+    the same call goes on with the shards that are missing.
+
+    Args:
+        samples: The samples, or their recipes.
+        folder: Where to write.
+        shards: Number of files.
+        workers: Processes at work, each on a shard of its own.
+        tolerant: Leave out damaged samples, and list them in the index under "problems", instead
+            of stopping at the first one.
+        progress: Show a bar.
+
     Raises:
-        InputError: if there are no samples.
+        InputError: if there are no samples, one is damaged, or the folder cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    names = [f"{shard:05d}-of-{shards:05d}.tfrecord" for shard in range(shards)]
-    writers = [tf.io.TFRecordWriter(str(folder / name)) for name in names]
-    counts = [0] * shards
-    try:
-        for number, sample in enumerate(samples):
-            writers[number % shards].write(encode(sample))
-            counts[number % shards] += 1
-    finally:
-        for writer in writers:
-            writer.close()
-    if not sum(counts):
+    from tqdm import tqdm
+
+    # Samples that come with their pixels are encoded one by one, so that they need not all be held.
+    samples = [_Encoded(encode(s)) if isinstance(s, Sample) else s for s in samples]
+    if not samples:
         raise InputError("there are no samples to convert; is the split empty?")
-    index = {"version": RECORD_VERSION, "shards": dict(zip(names, counts, strict=True))}
-    (folder / INDEX).write_text(json.dumps(index, indent=1), encoding="utf-8")
-    return sum(counts)
+    shards = max(1, min(shards, len(samples)))
+    folder.mkdir(parents=True, exist_ok=True)
+    jobs = [
+        _Job(folder / f"{n:05d}-of-{shards:05d}.tfrecord", tuple(samples[n::shards]), tolerant)
+        for n in range(shards)
+    ]
+    with tqdm(total=len(samples), unit=" pictures", disable=not progress, leave=False) as bar:
+        for job, _ in zip(jobs, _worked_off(jobs, workers), strict=True):
+            bar.update(len(job.samples))
+    states = {job.path.name: _finished(job) for job in jobs}
+    count = sum(state["records"] for state in states.values())
+    if not count:
+        raise InputError(f"none of {len(samples)} samples could be read; see {folder / INDEX}")
+    index = {
+        "version": RECORD_VERSION,
+        "records": count,
+        "shards": {
+            name: {key: state[key] for key in ("records", "bytes", "sha256")}
+            for name, state in states.items()
+        },
+        "problems": [line for state in states.values() for line in state["problems"]],
+    }
+    write_atomically(folder / INDEX, json.dumps(index, indent=1).encode())
+    for job in jobs:
+        job.state_path.unlink(missing_ok=True)
+    return count
+
+
+@dataclass(frozen=True)
+class _Encoded:
+    """A sample that is a record already."""
+
+    record: bytes
+
+    def __repr__(self) -> str:
+        return hashlib.sha256(self.record).hexdigest()
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One shard to write."""
+
+    path: Path
+    samples: tuple[Recipe | _Encoded, ...]
+    tolerant: bool
+
+    @property
+    def state_path(self) -> Path:
+        """Where it is noted that the shard is done, until the index says so."""
+        return self.path.with_suffix(".done.json")
+
+    @property
+    def key(self) -> str:
+        """Return a digest of what goes in: another one, and the shard is written anew."""
+        text = f"{RECORD_VERSION} {self.tolerant} {self.samples!r}"
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _worked_off(jobs: list[_Job], workers: int) -> Iterator[None]:
+    """Write the shards, in this process or in several."""
+    if workers <= 1 or len(jobs) == 1:
+        yield from map(_write_shard, jobs)
+        return
+    # TensorFlow's threads do not survive a fork, so the workers start from nothing.
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(min(workers, len(jobs)), context) as pool:
+        try:
+            yield from pool.map(_write_shard, jobs)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _write_shard(job: _Job) -> None:
+    if _finished(job):
+        return
+    part = job.path.with_name(f".{job.path.name}.part")
+    problems, count = [], 0
+    try:
+        with tf.io.TFRecordWriter(str(part)) as writer:
+            for sample in job.samples:
+                try:
+                    known = isinstance(sample, _Encoded)
+                    record = sample.record if known else encode(sample.read())
+                except InputError as problem:
+                    if not job.tolerant:
+                        raise
+                    problems.append(str(problem))
+                    continue
+                writer.write(record)
+                count += 1
+        state = {
+            "key": job.key,
+            "records": count,
+            "bytes": part.stat().st_size,
+            "sha256": file_hash(part),
+            "problems": problems,
+        }
+        part.replace(job.path)
+        write_atomically(job.state_path, json.dumps(state).encode())
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _finished(job: _Job) -> dict | None:
+    """Return the state of a shard that is there and whole, else None."""
+    try:
+        state = json.loads(job.state_path.read_text(encoding="utf-8"))
+        same = state["key"] == job.key and state["bytes"] == job.path.stat().st_size
+        return state if same and file_hash(job.path) == state["sha256"] else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def encode(sample: Sample) -> bytes:
@@ -99,7 +243,8 @@ def encode(sample: Sample) -> bytes:
         "image": text(jpeg_bytes(sample)),
         "labels": text(png_bytes(sample.labels)),
     }
-    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+    example = tf.train.Example(features=tf.train.Features(feature=features))
+    return example.SerializeToString(deterministic=True)  # else the features' order is random
 
 
 def jpeg_bytes(sample: Sample) -> bytes:
@@ -114,10 +259,25 @@ def jpeg_bytes(sample: Sample) -> bytes:
 
 
 def png_bytes(labels: np.ndarray) -> bytes:
-    """Return a label map as gray PNG."""
-    buffer = io.BytesIO()
-    Image.fromarray(labels).save(buffer, "PNG")
-    return buffer.getvalue()
+    """Return a label map as gray PNG, without the filters that photographs gain from.
+
+    Label maps are flat: unfiltered they take half the bytes, and half the time to decode. Pillow
+    cannot be asked for that, so the three chunks of the file are put together here.
+    """
+    height, width = labels.shape
+    rows = np.zeros((height, width + 1), np.uint8)  # each row starts with its filter: 0, none
+    rows[:, 1:] = labels
+    packer = zlib.compressobj(level=1, strategy=zlib.Z_RLE)
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        check = zlib.crc32(kind + content)
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", check)
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    content = packer.compress(rows.tobytes()) + packer.flush()
+    return b"".join(
+        [b"\x89PNG\r\n\x1a\n", chunk(b"IHDR", header), chunk(b"IDAT", content), chunk(b"IEND", b"")]
+    )
 
 
 def decode(record: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -126,52 +286,134 @@ def decode(record: tf.Tensor) -> dict[str, tf.Tensor]:
     return {
         "id": example["id"],
         "image": tf.io.decode_jpeg(example["image"], channels=3, dct_method="INTEGER_ACCURATE"),
-        "labels": tf.io.decode_png(example["labels"], channels=1)[..., 0],
+        "labels": tf.squeeze(tf.io.decode_png(example["labels"], channels=1), axis=-1),
     }
 
 
-def read_records(folder: Path, shuffle_seed: int | None = None) -> tf.data.Dataset:
+def read_records(folder: Path, shuffle_seed=None, shard: tuple[int, int] = (0, 1)):
     """Read records: a dataset of dicts as `decode` returns them.
+
+    The files are read several at a time and decoded in parallel, in an order that is the same in
+    every run.
 
     Args:
         folder: As written by `write_records`.
-        shuffle_seed: Shuffle, anew in each epoch, but the same way for the same seed; None keeps
-            the order of the files.
+        shuffle_seed: Shuffle by it, a whole number or an int64 tensor; None keeps the order of
+            the files. Another epoch wants another seed.
+        shard: (i, n) keeps the records i, i + n, i + 2n, … of that order: the share of the i-th of
+            n machines.
 
     Raises:
-        InputError: if the folder holds no records of this version.
+        InputError: if the folder holds no records of this version, or a file of it is truncated.
     """
+    dataset = _serialized(folder, shuffle_seed)
+    if shard != (0, 1):
+        dataset = dataset.shard(shard[1], shard[0])
+    dataset = dataset.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
+    kept = len(range(shard[0], count(folder), shard[1]))
+    return dataset.apply(tf.data.experimental.assert_cardinality(kept))
+
+
+def _serialized(folder: Path, shuffle_seed=None) -> tf.data.Dataset:
+    """Read the records of all shards as bytes."""
     index = read_index(folder)
     files = tf.data.Dataset.from_tensor_slices([str(folder / name) for name in index["shards"]])
     dataset = files.interleave(
         tf.data.TFRecordDataset,
         cycle_length=len(index["shards"]),
         num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
     )
     if shuffle_seed is not None:
-        dataset = dataset.shuffle(count(folder), seed=shuffle_seed)
-    dataset = dataset.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
-    return dataset.apply(tf.data.experimental.assert_cardinality(count(folder)))
+        buffer = min(count(folder), SHUFFLED)
+        dataset = dataset.shuffle(buffer, seed=shuffle_seed, reshuffle_each_iteration=False)
+    return dataset
 
 
 def read_index(folder: Path) -> dict:
     """Return the index of a folder of records.
 
     Raises:
-        InputError: if it is missing or of another version.
+        InputError: if it is missing or of another version, or a file is missing or not as long as
+            it says.
     """
     try:
         index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise InputError(f"{folder} holds no {INDEX}; convert the data set again") from None
-    if index.get("version") != RECORD_VERSION:
+    if not isinstance(index, dict) or index.get("version") != RECORD_VERSION:
         raise InputError(f"{folder} has records of another version; convert the data set again")
+    for name, shard in index["shards"].items():
+        path = folder / name
+        size = path.stat().st_size if path.is_file() else None
+        if size != shard["bytes"]:
+            state = "is missing" if size is None else f"has {size:,} bytes"
+            raise InputError(
+                f"{path} {state}, its index says {shard['bytes']:,}; convert the data set again"
+            )
     return index
 
 
 def count(folder: Path) -> int:
     """Return the number of records in a folder."""
-    return sum(read_index(folder)["shards"].values())
+    return sum(shard["records"] for shard in read_index(folder)["shards"].values())
+
+
+def find_damage(folder: Path) -> list[str]:
+    """Read every record and return a line for each that is corrupt, with its file and position.
+
+    The lengths in a file lead from one record to the next, so after a corrupt length nothing
+    more of that file can be found; after corrupt contents the next record can.
+
+    Raises:
+        InputError: if there is no index of this version.
+    """
+    try:
+        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        names = index["shards"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(f"{folder} holds no {INDEX}; convert the data set again") from None
+    damage = []
+    for name, shard in names.items():
+        path = folder / name
+        if not path.is_file():
+            damage.append(f"{name} is missing")
+        elif path.stat().st_size != shard["bytes"] or file_hash(path) != shard["sha256"]:
+            damage += [f"{name}: {line}" for line in _damaged_records(path, shard["records"])]
+    return damage
+
+
+def _damaged_records(path: Path, expected: int) -> list[str]:
+    """Walk through a file: length (8 bytes), its checksum (4), contents, their checksum (4)."""
+    damage, number = [], 0
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        while (start := file.tell()) < size:
+            number += 1
+            where = f"record {number}, at byte {start:,},"
+            header = file.read(12)
+            length = int.from_bytes(header[:8], "little")
+            if len(header) < 12 or start + 16 + length > size:
+                damage.append(f"{where} is cut off or has a corrupt length")
+                return damage
+            body = file.read(length + 4)
+            if not _reads(header + body):
+                damage.append(f"{where} is corrupt")
+    if number != expected:
+        damage.append(f"{number} records instead of {expected}")
+    return damage or ["its bytes have changed since it was written"]
+
+
+def _reads(record: bytes) -> bool:
+    """Let TensorFlow, which knows the checksum, read one record from a file of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "one.tfrecord"
+        path.write_bytes(record)
+        try:
+            decode(next(iter(tf.data.TFRecordDataset(str(path)))))
+        except (tf.errors.OpError, StopIteration):
+            return False
+    return True
 
 
 def fit_inside(image: tf.Tensor, labels: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
@@ -197,22 +439,40 @@ def mirror_pad(image: tf.Tensor, size: int) -> tf.Tensor:
     The U-Net paper extrapolates the border region so; mirroring goes on as often as needed, so
     that even a thin picture fills the square.
     """
-    for axis in (0, 1):
+    height, width = tf.shape(image)[0], tf.shape(image)[1]
+    return mirror_window(image, -((size - height) // 2), -((size - width) // 2), size)
+
+
+def mirror_window(image: tf.Tensor, top: tf.Tensor, left: tf.Tensor, size: int) -> tf.Tensor:
+    """Cut out the square of `size` pixels whose corner lies at row `top`, column `left`.
+
+    What lies outside the picture is its mirror image.
+    """
+    for axis, start in ((0, top), (1, left)):
         length = tf.shape(image)[axis]
-        positions = tf.range(size) - (size - length) // 2
         # Reflected without repeating the edge pixel, positions have the period 2 (length - 1).
         period = tf.maximum(2 * (length - 1), 1)
-        positions = tf.math.floormod(positions, period)
+        positions = tf.math.floormod(tf.range(size) + start, period)
         image = tf.gather(image, tf.minimum(positions, period - positions), axis=axis)
     return image
 
 
 def void_pad(labels: tf.Tensor, size: int) -> tf.Tensor:
     """Center a label map on a square of `size` pixels; what is outside is void."""
-    shape = tf.shape(labels)
-    before = (size - shape) // 2
-    padding = tf.stack([before, size - shape - before], axis=1)
-    return tf.pad(labels, padding, constant_values=VOID)
+    height, width = tf.shape(labels)[0], tf.shape(labels)[1]
+    return void_window(labels, -((size - height) // 2), -((size - width) // 2), size)
+
+
+def void_window(labels: tf.Tensor, top: tf.Tensor, left: tf.Tensor, size: int) -> tf.Tensor:
+    """Cut the same square as `mirror_window` out of a label map; what is outside is void."""
+    for axis, start in ((0, top), (1, left)):
+        length = tf.shape(labels)[axis]
+        positions = tf.range(size) + start
+        inside = (positions >= 0) & (positions < length)
+        labels = tf.gather(labels, tf.clip_by_value(positions, 0, length - 1), axis=axis)
+        inside = inside[:, None] if axis == 0 else inside[None]
+        labels = tf.where(inside, labels, tf.cast(VOID, labels.dtype))
+    return labels
 
 
 def augment(image: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor):
@@ -246,12 +506,38 @@ def random_crop(image: tf.Tensor, labels: tf.Tensor, size: int, seed: tf.Tensor)
     return image[top : top + size, left : left + size], labels[top : top + size, left : left + size]
 
 
+def random_view(image: tf.Tensor, labels: tf.Tensor, output_size: int, scales, seed: tf.Tensor):
+    """Scale a picture at random and choose where it lies in the output square.
+
+    Args:
+        image, labels: As decoded.
+        output_size: Side of the output square.
+        scales: (least, most): 1 lets the picture fit into the square exactly.
+        seed: int64 [2].
+
+    Returns:
+        (image float32, labels uint8, top, left): the scaled picture, and the corner of the output
+        square in it. The corner is negative where the square reaches beyond the picture.
+    """
+    draw = tf.random.stateless_uniform([3], seed)
+    scale = scales[0] * (scales[1] / scales[0]) ** draw[0]
+    side = tf.cast(tf.round(output_size * scale), tf.int32)
+    image, labels = fit_inside(image, labels, side)
+    room = tf.cast(output_size - tf.shape(labels), tf.float32)  # negative: the picture is larger
+    top, left = tf.unstack(tf.cast(tf.round(-room * draw[1:]), tf.int32))
+    return image, labels, top, left
+
+
 def segmentation_batches(
     folder: Path,
     input_size: int,
     output_size: int,
     batch_size: int,
     seed: int | None = None,
+    *,
+    scales: tuple[float, float] | None = None,
+    epochs: tuple[int, int] | None = None,
+    shard: tuple[int, int] = (0, 1),
 ) -> tf.data.Dataset:
     """Return batches to train or score a net whose output is smaller than its input.
 
@@ -261,26 +547,47 @@ def segmentation_batches(
     Args:
         folder: Records.
         input_size, output_size: Sides of the net's input and output in pixels.
-        batch_size: The last batch may be smaller.
+        batch_size: The last batch of an epoch may be smaller.
         seed: Shuffle and augment by it; None for scoring.
+        scales: Also scale by chance, (least, most), and shift; only with a seed.
+        epochs: (first, end): one stream of all these epochs. What epoch 7 holds does not depend
+            on where the stream began, so training can be taken up again.
+        shard: (i, n): every n-th picture, from the i-th on, as `read_records`. `batch_size` is
+            then that of one machine, and incomplete batches are dropped.
 
     Returns:
         Pairs of image float32 (batch, input_size, input_size, 3) and labels uint8
         (batch, output_size, output_size).
     """
+    border = (input_size - output_size) // 2
 
     def prepare(sample, seeds):
-        image, labels = fit_inside(sample["image"], sample["labels"], output_size)
+        if seed is not None and scales:
+            image, labels, top, left = random_view(
+                sample["image"], sample["labels"], output_size, scales, seeds + 7
+            )
+        else:
+            image, labels = fit_inside(sample["image"], sample["labels"], output_size)
+            top, left = tf.unstack(-((output_size - tf.shape(labels)) // 2))
         if seed is not None:
             image, labels = augment(image, labels, seeds)
-        image = tf.ensure_shape(mirror_pad(image, input_size), (input_size, input_size, 3))
-        labels = tf.ensure_shape(void_pad(labels, output_size), (output_size, output_size))
-        return image, labels
+        image = mirror_window(image, top - border, left - border, input_size)
+        labels = void_window(labels, top, left, output_size)
+        image = tf.ensure_shape(image, (input_size, input_size, 3))
+        return image, tf.ensure_shape(labels, (output_size, output_size))
 
-    return _batches(folder, prepare, batch_size, seed)
+    return _batches(folder, prepare, batch_size, seed, epochs, shard)
 
 
-def crop_batches(folder: Path, size: int, batch_size: int, seed: int) -> tf.data.Dataset:
+def crop_batches(
+    folder: Path,
+    size: int,
+    batch_size: int,
+    seed: int,
+    *,
+    epochs: tuple[int, int] | None = None,
+    shard: tuple[int, int] = (0, 1),
+) -> tf.data.Dataset:
     """Return shuffled, augmented batches to train a net whose output is as large as its input.
 
     Each picture is scaled by chance, mirrored by chance, and cut to a square.
@@ -290,6 +597,7 @@ def crop_batches(folder: Path, size: int, batch_size: int, seed: int) -> tf.data
         size: Side of the square in pixels.
         batch_size: The last batch may be smaller.
         seed: Shuffle and augment by it.
+        epochs, shard: As for `segmentation_batches`.
 
     Returns:
         Pairs of image float32 (batch, size, size, 3) and labels uint8 (batch, size, size).
@@ -301,19 +609,48 @@ def crop_batches(folder: Path, size: int, batch_size: int, seed: int) -> tf.data
         image, labels = augment(image, labels, seeds + 1)
         return tf.ensure_shape(image, (size, size, 3)), tf.ensure_shape(labels, (size, size))
 
-    return _batches(folder, prepare, batch_size, seed)
+    return _batches(folder, prepare, batch_size, seed, epochs, shard)
 
 
-def _batches(folder: Path, prepare: Callable, batch_size: int, seed: int | None):
+def _batches(folder: Path, prepare: Callable, batch_size: int, seed, epochs, shard):
     """Shuffle, prepare in parallel, batch, prefetch.
 
-    A running number seeds what `prepare` does by chance: it is another one in every epoch, but the
-    same in every run.
+    What `prepare` does by chance is seeded by the epoch and by the place in it.
     """
-    numbers = tf.data.Dataset.random(seed=seed or 0)
-    dataset = tf.data.Dataset.zip(read_records(folder, shuffle_seed=seed), numbers)
-    dataset = dataset.map(
-        lambda sample, number: prepare(sample, tf.stack([number, seed or 0])),
-        num_parallel_calls=tf.data.AUTOTUNE,
-    )
-    return dataset.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+
+    def one_epoch(epoch) -> tf.data.Dataset:
+        order = None if seed is None else epoch * 1_000_003 + seed
+        if not tf.executing_eagerly():
+            # Of the graph of this function alone. Without it the order would depend on the
+            # program's seed as well, and shuffling by a tensor would fail where that is 0.
+            tf.random.set_seed(1)
+        places = tf.data.Dataset.range(shard[0], count(folder), shard[1])
+        dataset = tf.data.Dataset.zip(read_records(folder, order, shard), places)
+        dataset = dataset.map(
+            lambda sample, place: prepare(sample, tf.stack([epoch * 1_000_003 + place, seed or 0])),
+            num_parallel_calls=tf.data.AUTOTUNE,
+        )
+        return dataset.batch(batch_size, drop_remainder=shard != (0, 1))
+
+    if epochs is not None:
+        stream = tf.data.Dataset.range(*epochs).flat_map(one_epoch)
+        return stream.prefetch(tf.data.AUTOTUNE)
+    if seed is None:
+        return one_epoch(tf.constant(0, tf.int64)).prefetch(tf.data.AUTOTUNE)
+    # Whoever iterates once more gets the next epoch, as Keras does when it fits.
+    passes = _Counter()
+    numbers = tf.data.Dataset.from_generator(passes, output_signature=tf.TensorSpec([], tf.int64))
+    length = -(-count(folder) // batch_size)
+    stream = numbers.flat_map(one_epoch).prefetch(tf.data.AUTOTUNE)
+    return stream.apply(tf.data.experimental.assert_cardinality(length))
+
+
+class _Counter:
+    """Yields one number a call, counting up: which pass over the data this is."""
+
+    def __init__(self):
+        self.epoch = -1
+
+    def __call__(self) -> Iterator[int]:
+        self.epoch += 1
+        yield self.epoch

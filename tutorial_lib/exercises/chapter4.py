@@ -37,15 +37,16 @@ def averaged_label(answer) -> str:
 @exercise("4.3")
 def bottom_field(answer) -> str:
     hints = {
-        36: "That is after the third pooling; two convolutions follow.",
-        52: "That is after the first of the two convolutions at the bottom.",
-        32: "That is before the third pooling.",
+        16: "That is after the second pooling; two convolutions follow.",
+        24: "That is after the first of the two convolutions at the bottom.",
+        14: "That is before the second pooling.",
+        68: "That is for a depth of 3; ours goes down twice.",
     }
     if answer in hints:
         raise Wrong(hints[answer])
-    if answer != 68:
-        raise Wrong("Take the last field of 3 times (3, 1), (3, 1), (2, 2), then twice (3, 1).")
-    return "More than a third of the input: enough to see a face, not a scene."
+    if answer != 32:
+        raise Wrong("Take the last field of 2 times (3, 1), (3, 1), (2, 2), then twice (3, 1).")
+    return "Half as wide as the picture inside its frame: enough to see a cat, not the whole scene."
 
 
 @exercise("4.4")

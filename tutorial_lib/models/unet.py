@@ -9,13 +9,14 @@ from __future__ import annotations
 import itertools
 
 import keras
+import numpy as np
 from keras import layers
 
 from tutorial_lib.errors import InputError
 
 
 def build_unet(
-    input_size: int = 572,
+    input_size: int | tuple[int, int] = 572,
     channels: int = 3,
     base_filters: int = 64,
     depth: int = 4,
@@ -25,7 +26,8 @@ def build_unet(
     """Build the U-Net.
 
     Args:
-        input_size: Side of the square input in pixels; see `valid_input_sizes`.
+        input_size: Side of the square input in pixels, or (height, width); see
+            `valid_input_sizes`.
         channels: Channels of the input.
         base_filters: Filters of the first level; each deeper level has twice as many.
         depth: How often the net halves the resolution; the paper has 4.
@@ -39,20 +41,20 @@ def build_unet(
     Raises:
         InputError: if the input size does not come out even at each pooling.
     """
-    valid_output_size(input_size, depth)
-    x = inputs = keras.Input((input_size, input_size, channels), name="image")
+    height, width = (input_size, input_size) if isinstance(input_size, int) else input_size
+    valid_output_size(height, depth), valid_output_size(width, depth)
+    x = inputs = keras.Input((height, width, channels), name="image")
     skips = []
     for level in range(depth):
         x = double_convolution(x, base_filters * 2**level, f"down{level + 1}", batch_norm)
         skips.append(x)
-        x = layers.MaxPooling2D(2, name=f"down{level + 1}_pool")(x)
+        x = max_pool(x, f"down{level + 1}_pool")
     x = double_convolution(x, base_filters * 2**depth, "bottom", batch_norm)
     for level in reversed(range(depth)):
         x = up_convolution(x, base_filters * 2**level, f"up{level + 1}_upconv")
         x = copy_and_crop(skips[level], x, f"up{level + 1}")
         x = double_convolution(x, base_filters * 2**level, f"up{level + 1}", batch_norm)
-    outputs = layers.Conv2D(classes, 1, dtype="float32", name="logits")(x)
-    return keras.Model(inputs, outputs, name="unet")
+    return keras.Model(inputs, score(x, classes, "logits"), name="unet")
 
 
 def double_convolution(x, filters: int, name: str, batch_norm: bool = False):
@@ -69,9 +71,14 @@ def double_convolution(x, filters: int, name: str, batch_norm: bool = False):
             name=f"{name}_conv{number}",
         )(x)
         if batch_norm:
-            x = layers.BatchNormalization(name=f"{name}_norm{number}")(x)
+            x = layers.BatchNormalization(momentum=0.9, name=f"{name}_norm{number}")(x)
         x = layers.ReLU(name=f"{name}_relu{number}")(x)
     return x
+
+
+def max_pool(x, name: str):
+    """Keep the largest of each 2×2 block: half the height, half the width."""
+    return layers.MaxPooling2D(2, name=name)(x)
 
 
 def up_convolution(x, filters: int, name: str):
@@ -83,11 +90,96 @@ def up_convolution(x, filters: int, name: str):
 
 def copy_and_crop(skip, x, name: str):
     """Crop the map of the contracting path to the size of `x` and put it before x's channels."""
-    spare = skip.shape[1] - x.shape[1]
-    before = spare // 2
-    crop = ((before, spare - before), (before, spare - before))
+    spare = [skip.shape[axis] - x.shape[axis] for axis in (1, 2)]
+    crop = [(side // 2, side - side // 2) for side in spare]
     skip = layers.Cropping2D(crop, name=f"{name}_crop")(skip)
     return layers.Concatenate(name=f"{name}_concatenate")([skip, x])
+
+
+def score(x, classes: int, name: str):
+    """Map the features of each pixel to one number a class, by a 1×1 convolution.
+
+    In float32 even where the rest computes in half precision: a sum over thousands of pixels
+    follows.
+    """
+    return layers.Conv2D(classes, 1, dtype="float32", name=name)(x)
+
+
+def parameter_count(channels: int, base_filters: int, depth: int, classes: int) -> int:
+    """Count the weights and biases of the net without building it.
+
+    A convolution from m to n channels with a k×k kernel has k²·m·n weights and n biases. Going
+    down, each level has two; going up, an up-convolution that halves the channels, and two
+    convolutions, the first on twice as many channels because of the copied map.
+    """
+
+    def convolution(size: int, before: int, after: int) -> int:
+        return size**2 * before * after + after
+
+    filters = [base_filters * 2**level for level in range(depth + 1)]
+    total = convolution(1, base_filters, classes)
+    for before, after in itertools.pairwise([channels, *filters]):
+        total += convolution(3, before, after) + convolution(3, after, after)
+    for fine, coarse in itertools.pairwise(filters):
+        total += convolution(2, coarse, fine)
+        total += convolution(3, 2 * fine, fine) + convolution(3, fine, fine)
+    return total
+
+
+def overlap_tile(model: keras.Model, image: np.ndarray, batch_size: int = 4) -> np.ndarray:
+    """Apply a net to a picture of any size, tile by tile (figure 2 of the paper).
+
+    The inputs of neighboring tiles overlap, so that their outputs touch. The picture is continued
+    by mirroring. The corners of the tiles lie at multiples of 2^depth: then every max pooling
+    meets the same blocks of pixels as in the picture as a whole, and the result is the same, too.
+    Memory is needed for one batch of tiles and the result.
+
+    Args:
+        model: As built by `build_unet`.
+        image: float32 (height, width, channels), as the model wants it.
+        batch_size: Tiles at a time.
+
+    Returns:
+        Logits, float32 (height, width, classes).
+
+    Raises:
+        InputError: if the picture has not the model's number of channels, or is empty.
+    """
+    (rows, columns, channels), (out_rows, out_columns, classes) = (
+        model.input_shape[1:],
+        model.output_shape[1:],
+    )
+    if image.ndim != 3 or image.shape[2] != channels or not image.size:
+        raise InputError(f"expected a picture (height, width, {channels}), got {image.shape}")
+    block = 2 ** sum(isinstance(layer, layers.MaxPooling2D) for layer in model.layers)
+    steps = [side // block * block for side in (out_rows, out_columns)]
+    if min(steps) == 0:
+        raise InputError(
+            f"an output of {out_rows}×{out_columns} holds no whole block of {block} pixels; build "
+            "the net for a larger input"
+        )
+    height, width = image.shape[:2]
+    logits = np.empty((height, width, classes), np.float32)
+    corners = list(itertools.product(range(0, height, steps[0]), range(0, width, steps[1])))
+    for start in range(0, len(corners), batch_size):
+        part = corners[start : start + batch_size]
+        tiles = [_tile(image, corner, (rows, columns), (out_rows, out_columns)) for corner in part]
+        results = np.asarray(model(np.stack(tiles), training=False))
+        for (top, left), result in zip(part, results, strict=True):
+            result = result[: min(steps[0], height - top), : min(steps[1], width - left)]
+            logits[top : top + result.shape[0], left : left + result.shape[1]] = result
+    return logits
+
+
+def _tile(image: np.ndarray, corner, shape, inner) -> np.ndarray:
+    """Cut out the input whose output has its corner at (row, column), mirroring as needed."""
+    for axis in (0, 1):
+        length = image.shape[axis]
+        period = max(2 * (length - 1), 1)
+        start = corner[axis] - (shape[axis] - inner[axis]) // 2
+        positions = (np.arange(shape[axis]) + start) % period
+        image = image.take(np.minimum(positions, period - positions), axis=axis)
+    return image
 
 
 def valid_output_size(size: int, depth: int = 4) -> int:

@@ -1,0 +1,48 @@
+"""Reading: pictures a second of three feeds, and as a share of pure JPEG decoding.
+
+    python benchmarks/feeding.py [COCO_TREE] [--category cat] [--seconds 3]
+
+Without a tree the bundled scenes are taken.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from tutorial_lib import profiles
+
+with profiles.native_notes_silenced():
+    from tutorial_lib import feeding
+
+from tutorial_lib.data import bundled, records
+from tutorial_lib.data.coco import CocoSplit
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("tree", nargs="?", type=Path)
+    parser.add_argument("--category", default="cat")
+    parser.add_argument("--seconds", type=float, default=3)
+    options = parser.parse_args()
+    profiles.start("quick")
+    split = CocoSplit(options.tree or bundled.coco_tree(train=480, val=120), "train")
+    ids, wanted = split.image_ids(options.category), [options.category]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        records.write_records([split.recipe(number, wanted) for number in ids], folder, shards=4)
+        feeds = {
+            "Python generator": feeding.from_generator(split, ids, wanted),
+            "raw files, tf.data": feeding.from_files(split, ids, wanted),
+            "TFRecord": feeding.from_records(folder),
+            "JPEG decoding alone": feeding.decoding([split.image_path(n) for n in ids]),
+        }
+        rates = feeding.rates(feeds, options.seconds)
+    best = rates["JPEG decoding alone"]
+    for feed, rate in rates.items():
+        print(f"{feed:20} {rate:7.0f} pictures/s  {rate / best:4.0%} of decoding")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""The readers on a sample of the real COCO and VOC.
+
+`TUTORIAL_REAL_DATA` names a folder with `coco/`, `voc_cats_as_coco/` and `VOCdevkit/`; without it
+these tests are skipped.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tutorial_lib.data import records
+from tutorial_lib.data.coco import CocoSplit
+from tutorial_lib.data.voc import VocTree
+
+REAL = os.environ.get("TUTORIAL_REAL_DATA")
+pytestmark = pytest.mark.skipif(
+    not REAL, reason="TUTORIAL_REAL_DATA is not set; it names a folder of real photographs"
+)
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_every_annotation_is_drawn_as_pycocotools_draws_it(split):
+    tree = CocoSplit(Path(REAL) / "coco", split, strict=True)
+    crowds = 0
+    for image_id in tree.image_ids():
+        for annotation in tree.annotations(image_id):
+            expected = tree._coco.annToMask(annotation).astype(bool)
+            assert np.array_equal(tree.mask(annotation), expected), annotation["id"]
+            crowds += annotation["iscrowd"]
+    assert crowds >= 4
+
+
+def test_no_picture_is_damaged():
+    for name, categories in (("coco", ["person", "cat"]), ("voc_cats_as_coco", ["cat"])):
+        for split in ("train", "val"):
+            tree = CocoSplit(Path(REAL) / name, split)
+            assert list(tree.damage(tree.image_ids(), categories)) == []
+
+
+def test_voc_has_the_colors_of_the_bit_rule():
+    tree = VocTree(Path(REAL) / "VOCdevkit")
+    assert list(tree.problems("val")) == []
+
+
+def test_records_of_real_photographs_are_the_files_themselves(tmp_path):
+    tree = CocoSplit(Path(REAL) / "voc_cats_as_coco", "val")
+    recipes = [tree.recipe(number, ["cat"]) for number in tree.image_ids("cat")]
+    assert records.write_records(recipes, tmp_path, shards=3) == 79
+    pictures = sum(recipe.path.stat().st_size for recipe in recipes)
+    raw = sum(4 * np.prod(recipe.shape) for recipe in recipes)
+    written = sum(path.stat().st_size for path in tmp_path.glob("*.tfrecord"))
+    assert written < 1.1 * pictures and raw > 6 * written
+    assert not records.find_damage(tmp_path)

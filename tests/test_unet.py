@@ -1,0 +1,188 @@
+"""U-Net: counted by hand, tiled without a seam; its losses, weights and thresholds."""
+
+import keras
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from tutorial_lib import losses, thresholds, training
+from tutorial_lib.errors import InputError
+from tutorial_lib.metrics import ConfusionMatrix
+from tutorial_lib.models import unet
+
+
+def test_the_papers_net_has_31_million_parameters_by_arithmetic():
+    assert unet.parameter_count(channels=1, base_filters=64, depth=4, classes=2) == 31_030_658
+    assert unet.parameter_count(channels=3, base_filters=64, depth=4, classes=1) == 31_031_745
+
+
+@pytest.mark.parametrize("arguments", [(1, 4, 1, 2), (3, 5, 2, 1), (3, 12, 3, 1), (2, 3, 4, 7)])
+def test_the_arithmetic_agrees_with_the_built_net(arguments):
+    channels, base, depth, classes = arguments
+    size = unet.valid_input_sizes(depth, 1, 400)[0]
+    net = unet.build_unet(size, channels, base, depth, classes)
+    assert net.count_params() == unet.parameter_count(*arguments)
+
+
+def test_the_five_blocks_have_the_papers_shapes():
+    x = keras.Input((572, 572, 1))
+    down = unet.double_convolution(x, 64, "a")
+    assert down.shape[1:] == (568, 568, 64)
+    assert unet.max_pool(down, "b").shape[1:] == (284, 284, 64)
+    up = unet.up_convolution(keras.Input((28, 28, 1024)), 512, "c")
+    assert up.shape[1:] == (56, 56, 512)
+    joined = unet.copy_and_crop(keras.Input((64, 64, 512)), up, "d")
+    assert joined.shape[1:] == (56, 56, 1024)
+    assert unet.score(joined, 2, "e").shape[1:] == (56, 56, 2)
+
+
+@pytest.fixture(scope="module", params=[(68, 2), (116, 3)])
+def nets(request):
+    """A net for tiles, and the same weights for a larger, oblong picture."""
+    size, depth = request.param
+    keras.utils.set_random_seed(1)
+    small = unet.build_unet(size, 3, 4, depth, 2)
+    for weight in small.weights:  # biases start at zero, where an error could hide
+        weight.assign(weight + 0.05 * np.random.default_rng(0).normal(size=weight.shape))
+    border = size - unet.valid_output_size(size, depth)
+    sides = [
+        next(s for s in range(least, 999) if unet.valid_input_sizes(depth, s, s))
+        for least in (border + 70, border + 100)
+    ]
+    large = unet.build_unet(tuple(sides), 3, 4, depth, 2)
+    large.set_weights(small.get_weights())
+    return small, large, border
+
+
+def test_tiles_equal_the_whole_picture(nets):
+    small, large, border = nets
+    height, width = large.output_shape[1:3]
+    image = np.random.default_rng(0).uniform(-1, 1, (height, width, 3)).astype(np.float32)
+    half = border // 2
+    whole = large(np.pad(image, ((half, half), (half, half), (0, 0)), mode="reflect")[None])[0]
+    tiles = unet.overlap_tile(small, image, batch_size=3)
+    np.testing.assert_allclose(tiles, whole, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 50), (37, 91)])
+def test_tiles_of_any_size(nets, size):
+    image = np.zeros((*size, 3), np.float32)
+    assert unet.overlap_tile(nets[0], image).shape == (*size, 2)
+
+
+def test_pictures_that_do_not_fit_are_refused(nets):
+    for shape in ((5, 5), (5, 5, 1), (0, 5, 3)):
+        with pytest.raises(InputError, match="expected a picture"):
+            unet.overlap_tile(nets[0], np.zeros(shape, np.float32))
+    with pytest.raises(InputError, match="holds no whole block of 8"):
+        tiny = unet.build_unet(unet.valid_input_sizes(3, 1, 200)[0], 3, 2, 3)
+        unet.overlap_tile(tiny, np.zeros((5, 5, 3), np.float32))
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_half_precision_computes_and_ends_in_full(batch_norm):
+    keras.mixed_precision.set_global_policy("mixed_float16")
+    try:
+        net = unet.build_unet(68, 3, 4, 2, batch_norm=batch_norm)
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    assert net.get_layer("down1_conv1").compute_dtype == "float16"
+    assert net(np.zeros((1, 68, 68, 3))).dtype == "float32"
+    assert all(weight.dtype == "float32" for weight in net.weights)
+
+
+@pytest.fixture
+def example():
+    rng = np.random.default_rng(0)
+    labels = rng.choice([0, 1, 255], (2, 6, 7)).astype(np.uint8)
+    return labels, rng.normal(size=(2, 6, 7, 1)).astype(np.float32)
+
+
+def test_dice_by_hand(example):
+    labels, logits = example
+    p = 1 / (1 + np.exp(-logits[..., 0].astype(float)))
+    seen, truth = labels != 255, labels == 1
+    expected = 1 - (2 * p[truth].sum() + 1) / (p[seen].sum() + truth.sum() + 1)
+    assert np.isclose(losses.dice_loss(labels, logits), expected, rtol=1e-5)
+    sure = np.where(truth, 40.0, -40.0)[..., None]
+    assert np.isclose(losses.dice_loss(labels, sure), 0, atol=1e-6)
+    assert np.isclose(losses.dice_loss(np.zeros_like(labels), sure * 0 - 40), 0)
+    both = losses.cross_entropy_and_dice(labels, logits)
+    assert np.isclose(both, expected + training.binary_cross_entropy(labels, logits), rtol=1e-5)
+
+
+def test_weighted_cross_entropy(example):
+    labels, logits = example
+    plain = training.binary_cross_entropy(labels, logits)
+    ones = np.ones(labels.shape)
+    assert np.isclose(losses.weighted_binary_cross_entropy(labels, logits, ones), plain)
+    assert losses.weighted_binary_cross_entropy(labels, logits, 0 * ones) == 0
+    weights = np.stack([losses.class_weights(label) for label in labels])
+    assert np.allclose(
+        [w[label != 255].mean() for w, label in zip(weights, labels, strict=True)], 1
+    )
+    assert (weights[labels == 255] == 0).all()
+    halves = [
+        losses.weighted_binary_cross_entropy(labels, logits, labels == value) for value in (0, 1)
+    ]
+    assert np.isclose(losses.balanced_binary_cross_entropy(labels, logits), np.mean(halves))
+
+
+def test_border_weights_by_the_formula():
+    labels = np.zeros((20, 30), np.uint8)
+    labels[5:15, 3:12], labels[5:15, 16:25] = 1, 1
+    labels[0] = 255
+    weights = losses.border_weights(labels, strength=10, sigma=5)
+    middle = weights[10, 13]  # 2 pixels from the left object, 3 from the right one
+    base = losses.class_weights(labels)
+    assert np.isclose(middle, base[10, 13] + 10 * np.exp(-((2 + 3) ** 2) / 50), rtol=1e-5)
+    assert weights[10, 13] > weights[10, 28] and (weights[0] == 0).all()
+    assert np.array_equal(weights[labels == 1], base[labels == 1])
+    gap = ndimage.distance_transform_edt(labels != 1)
+    assert weights[gap == 2].max() > weights[gap == 5].max()
+    labels[:, 14:] = 0
+    assert np.array_equal(losses.border_weights(labels), losses.class_weights(labels))
+    with pytest.raises(InputError, match="sigma=0"):
+        losses.border_weights(labels, sigma=0)
+
+
+def test_scores_at_thresholds_agree_with_the_confusion_matrix(example):
+    labels, logits = example
+    p = 1 / (1 + np.exp(-logits[..., 0]))
+    curve = thresholds.curve([(labels[:1], p[:1]), (labels[1:], p[1:])])
+    for n in (0, 32, 128, 200):
+        counts = ConfusionMatrix(2).update(labels, (p > n / 256).astype(int)).counts
+        (_, false), (missed, hits) = counts
+        assert np.isclose(curve.recall[n], hits / (hits + missed))
+        assert np.isclose(curve.precision[n], hits / max(hits + false, 1) if hits + false else 1)
+        assert np.isclose(curve.iou[n], hits / (hits + false + missed))
+        assert np.isclose(curve.dice[n], 2 * hits / (2 * hits + false + missed))
+    assert curve.iou.max() == curve.iou[round(curve.best() * 256)]
+    from sklearn.metrics import average_precision_score
+
+    expected = average_precision_score(labels[labels != 255] == 1, p[labels != 255])
+    assert abs(curve.average_precision() - expected) < 0.02
+    with pytest.raises(InputError, match="apply a sigmoid"):
+        thresholds.curve([(labels, logits[..., 0] * 9)])
+    with pytest.raises(InputError, match="differ"):
+        thresholds.curve([(labels, p[:1])])
+
+
+def test_the_center_prior_finds_what_never_moves():
+    labels = np.zeros((4, 5, 6), np.uint8)
+    labels[:, 1:3, 2:4] = 1
+    labels[0, 4] = 1  # once is not often enough
+    labels[:, 0] = 255
+    prior = thresholds.center_prior([(None, labels[:2]), (None, labels[2:])])
+    assert prior.shape == (5, 6) and prior[1:3, 2:4].all() and not prior[4].any()
+
+
+def test_a_pretrained_way_down():
+    from tutorial_lib.models import pretrained
+
+    net = pretrained.build_pretrained_unet(pretrained.mobilenet(96, None))
+    assert net.output_shape == (None, 96, 96, 1)
+    with pytest.raises(InputError, match="do not halve evenly"):
+        pretrained.build_pretrained_unet(pretrained.mobilenet(100, None))
+    with pytest.raises(InputError, match="is missing"):
+        pretrained.mobilenet(96, "nowhere.h5")

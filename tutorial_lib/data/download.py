@@ -1,0 +1,421 @@
+"""Downloading that survives a bad network.
+
+A file appears under its own name only when it is whole and was checked; until then it grows under
+a hidden name beside it. A connection that breaks is taken up where it broke if a checksum can
+vouch for the joined parts, and begun afresh otherwise. Servers that are busy are given time, those
+that have not got the file are passed over for the next mirror.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import datetime
+import email.utils
+import hashlib
+import os
+import random
+import shutil
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tutorial_lib.errors import InputError
+
+CHUNK = 1 << 16
+LARGEST = 64 << 30  # bytes: more than any file here; a server that sends without end is cut off
+BUSY = (408, 425, 429, 500, 502, 503, 504)  # answers that may be better next time
+LISTED = 5  # failures that are quoted in full
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """One file to fetch.
+
+    Attributes:
+        target: Where it belongs below the data folder, with forward slashes.
+        mirrors: Addresses, tried in this order.
+        size: In bytes; None if nobody published it.
+        checksum: "sha256:…" or "md5:…" of the whole file; empty if nobody published one.
+        check: Looks at the finished file, and raises InputError if it is not what it should be.
+    """
+
+    target: str
+    mirrors: tuple[str, ...]
+    size: int | None = None
+    checksum: str = ""
+    check: Callable[[Path], None] | None = None
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to try.
+
+    Attributes:
+        tries: Attempts in a row that bring nothing before a mirror is given up.
+        first_wait, longest_wait: Seconds; the wait doubles from the one to the other.
+        timeout: Seconds without a byte after which a connection counts as dead.
+    """
+
+    tries: int = 5
+    first_wait: float = 1.0
+    longest_wait: float = 60.0
+    timeout: float = 30.0
+
+
+class _Hopeless(Exception):
+    """This mirror will not deliver, however often it is asked."""
+
+
+class _Hiccup(Exception):
+    """It may work next time. `wait`: seconds that the server asked for, if it did."""
+
+    def __init__(self, message: str, wait: float | None = None):
+        super().__init__(message)
+        self.wait = wait
+
+
+class _Useless(_Hiccup):
+    """What is on the disk is not the beginning of the file; the next try starts afresh."""
+
+
+def download(
+    file: RemoteFile,
+    path: Path,
+    patience: Patience = Patience(),
+    moved: Callable[[int], None] = lambda count: None,
+    session=None,
+    stop: threading.Event | None = None,
+) -> Path:
+    """Download one file to `path`: the whole file, or nothing under that name.
+
+    Args:
+        file: What to fetch; its `target` is not used here.
+        path: Where it goes.
+        patience: How often to try, and how long to wait in between.
+        moved: Called with the number of bytes that arrived; negative when some were thrown away.
+        session: A `requests.Session` to reuse connections of.
+        stop: When it is set, the download ends soon, with InputError.
+
+    Raises:
+        InputError: if no mirror delivers the file, or it cannot be written. The message says
+            what each mirror answered, and where to put the file by hand.
+    """
+    import requests
+
+    session = session or requests.Session()
+    stop = stop or threading.Event()
+    failures = []
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for mirror in file.mirrors:
+            try:
+                _from_mirror(mirror, file, path, patience, moved, session, stop)
+                return path
+            except _Hopeless as reason:
+                failures.append(f"{mirror}: {reason}")
+    except OSError as error:
+        raise InputError(
+            f"cannot write {path} ({error.strerror or error}); free some space, or set "
+            "TUTORIAL_DATA to a folder that can be written"
+        ) from None
+    raise InputError(
+        f"no mirror delivered {path.name} ({'; '.join(failures)}); try again later, or fetch it "
+        f"by hand and put it at {path}"
+    )
+
+
+def _from_mirror(mirror, file, path, patience, moved, session, stop) -> None:
+    """Try one mirror until the file is there or nothing moves any more."""
+    part = part_path(path)
+    meter = _Meter(moved)
+    if file.checksum:
+        meter.add(_length(part))
+    fruitless = 0
+    while True:
+        before = _length(part) if file.checksum else 0
+        try:
+            _receive(mirror, file, part, patience, meter, session, stop)
+            _verify(file, part)
+            part.replace(path)
+            return
+        except (_Hopeless, _Useless) as reason:
+            part.unlink(missing_ok=True)
+            meter.reset()
+            if isinstance(reason, _Hopeless):
+                raise
+            hiccup = reason
+        except _Hiccup as reason:
+            hiccup = reason
+        fruitless = 0 if file.checksum and _length(part) > before else fruitless + 1
+        if fruitless >= patience.tries:
+            raise _Hopeless(f"{hiccup}, {fruitless} times in a row")
+        wait = hiccup.wait
+        if wait is None:
+            # Some chance keeps a class of thirty from knocking again in step.
+            jitter = random.SystemRandom().uniform(0.75, 1.25)
+            wait = patience.first_wait * 2 ** max(0, fruitless - 1) * jitter
+        if stop.wait(min(wait, patience.longest_wait)):
+            raise _Hopeless("interrupted")
+
+
+def _receive(mirror, file, part, patience, meter, session, stop) -> None:
+    """Ask once, and append to the part what arrives."""
+    import requests
+    import urllib3
+
+    start = _length(part) if file.checksum else 0
+    if start and file.size is not None and start >= file.size:
+        return  # all of it arrived in an earlier run: check it
+    headers = {"Accept-Encoding": "identity", "User-Agent": "fcn-tutorials"}
+    if start:
+        headers["Range"] = f"bytes={start}-"
+    try:
+        with session.get(mirror, headers=headers, stream=True, timeout=patience.timeout) as answer:
+            start = _judge(answer, file, start)
+            if not start:
+                meter.reset()
+            _copy(answer, file, part, start, meter, stop)
+    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+        raise _Hiccup(f"the connection failed ({type(error).__name__})") from None
+
+
+def _judge(answer, file: RemoteFile, start: int) -> int:
+    """Look at the answer's status and headers; return the byte at which its body begins."""
+    status, headers = answer.status_code, answer.headers
+    if status in BUSY:
+        raise _Hiccup(f"answered {status}", _asked_wait(headers.get("Retry-After")))
+    if status == 416:
+        raise _Useless("has fewer bytes than the part that is here")
+    if status not in (200, 206):
+        raise _Hopeless(f"answered {status}")
+    if status == 206 and not headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+        raise _Useless("continued at another byte than it was asked to")
+    start = start if status == 206 else 0
+    promised = _promised(answer)
+    if file.size is not None and promised is not None and start + promised != file.size:
+        raise _Hopeless(f"offers {start + promised:,} bytes instead of {file.size:,}")
+    return start
+
+
+def _copy(answer, file: RemoteFile, part: Path, start: int, meter, stop) -> None:
+    """Write the body to the part, and compare it with what the headers promised."""
+    promised, count = _promised(answer), 0
+    limit = file.size if file.size is not None else LARGEST
+    md5 = hashlib.md5(usedforsecurity=False)
+    answer.raw.enforce_content_length = False  # we count ourselves, and keep what came
+    with part.open("ab" if start else "wb") as out:
+        for chunk in answer.iter_content(CHUNK):
+            count += len(chunk)
+            if start + count > limit:
+                raise _Hopeless(f"sends more than {limit:,} bytes")
+            out.write(chunk)
+            md5.update(chunk)
+            meter.add(len(chunk))
+            if stop.is_set():
+                raise _Hopeless("interrupted")
+    whole = file.size if file.size is not None else promised and start + promised
+    if whole is not None and start + count != whole:
+        raise _Hiccup(f"broke off after {start + count:,} of {whole:,} bytes")
+    # Amazon's storage, where COCO lies, tags a file that was uploaded in one piece with its md5.
+    tag = answer.headers.get("ETag", "").strip('"')
+    is_md5 = len(tag) == 32 and answer.headers.get("Server") == "AmazonS3"
+    if is_md5 and not start and tag != md5.hexdigest():
+        raise _Useless("sent bytes that do not match its own tag")
+
+
+def _verify(file: RemoteFile, part: Path) -> None:
+    """Check a finished part."""
+    if file.checksum and file_digest(part, file.checksum) != file.checksum:
+        raise _Useless("sent a file with another checksum")
+    try:
+        if file.check:
+            file.check(part)
+    except InputError as error:
+        raise _Useless(f"sent a file that is no good ({error})") from None
+
+
+class _Meter:
+    """Reports bytes, and takes them back when they are thrown away."""
+
+    def __init__(self, moved: Callable[[int], None]):
+        self.moved, self.count = moved, 0
+
+    def add(self, count: int) -> None:
+        self.count += count
+        self.moved(count)
+
+    def reset(self) -> None:
+        self.moved(-self.count)
+        self.count = 0
+
+
+def file_digest(path: Path, like: str) -> str:
+    """Return a file's checksum in the form "algorithm:digits", by the algorithm of `like`."""
+    algorithm = like.partition(":")[0]
+    with path.open("rb") as file:
+        return f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"
+
+
+def is_whole(file: RemoteFile, path: Path) -> bool:
+    """Say whether a file is there, with the size, checksum and content that are known of it."""
+    if not path.is_file() or (file.size is not None and path.stat().st_size != file.size):
+        return False
+    if file.checksum and file_digest(path, file.checksum) != file.checksum:
+        return False
+    try:
+        if file.check:
+            file.check(path)
+    except InputError:
+        return False
+    return True
+
+
+def part_path(path: Path) -> Path:
+    """Return the hidden name under which a file grows."""
+    return path.with_name(f".{path.name}.part")
+
+
+def with_mirrors(file: RemoteFile, bases: Iterable[str]) -> RemoteFile:
+    """Put mirrors of the reader's own before the known ones: base address + "/" + target."""
+    own = tuple(f"{base.rstrip('/')}/{file.target}" for base in bases)
+    return replace(file, mirrors=own + file.mirrors)
+
+
+def fetch_all(
+    files: Sequence[RemoteFile],
+    home: Path,
+    *,
+    workers: int = 8,
+    patience: Patience = Patience(),
+    echo: Callable[[str], None] = print,
+    progress: bool = False,
+    estimate: float = 0,
+) -> list[Path]:
+    """Download several files at once; what is there already and whole is left alone.
+
+    Args:
+        files: What to fetch.
+        home: The data folder that their targets are relative to.
+        workers: Downloads at a time.
+        patience: As for `download`.
+        echo: Called with a line that says how much there is to do, and one at the end.
+        progress: Show a bar.
+        estimate: Bytes to expect of a file whose size is not known.
+
+    Raises:
+        InputError: if some files could not be fetched; the others are there. Also if the disk is
+            too small for all of them.
+    """
+    missing = [file for file in files if not is_whole(file, home / file.target)]
+    total = sum(file.size or estimate for file in missing)
+    here = len(files) - len(missing)
+    known = all(file.size is not None for file in missing)
+    if not missing:
+        echo(f"{_files(here)} here already, nothing to fetch")
+        return [home / file.target for file in files]
+    echo(
+        f"{_files(len(missing))} to fetch, {'' if known else 'about '}{human(total)}"
+        + (f"; {here:,} here already" if here else "")
+    )
+    _check_room(home, total)
+    failures = _fetch_in_parallel(missing, home, workers, patience, progress, total)
+    if failures:
+        more = f"; and {len(failures) - LISTED} more" if len(failures) > LISTED else ""
+        raise InputError(
+            f"{len(failures)} of {_files(len(missing))} could not be fetched; run the command "
+            f"again, what is here stays: {'; '.join(failures[:LISTED])}{more}"
+        )
+    echo(f"{_files(len(missing))} fetched")
+    return [home / file.target for file in files]
+
+
+def _fetch_in_parallel(missing, home, workers, patience, progress, total) -> list[str]:
+    """Return what went wrong, one text a file."""
+    from tqdm import tqdm
+
+    stop = threading.Event()
+    local = threading.local()
+    failures = []
+    bar = tqdm(total=total, unit="B", unit_scale=True, disable=not progress, leave=False)
+
+    def fetch(file: RemoteFile) -> None:
+        import requests
+
+        if not hasattr(local, "session"):  # a session belongs to one thread
+            local.session = requests.Session()
+        if not stop.is_set():
+            target = home / file.target
+            download(file, target, patience, bar.update, local.session, stop)
+
+    with bar, concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        tasks = [pool.submit(fetch, file) for file in missing]
+        try:
+            for task in concurrent.futures.as_completed(tasks):
+                if error := task.exception():
+                    if not isinstance(error, InputError):
+                        raise error
+                    failures.append(str(error))
+        except BaseException:  # Ctrl-C too: what is under way stops, what is queued never starts
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+    return failures
+
+
+def _check_room(home: Path, total: float) -> None:
+    folder = home
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if total > free:
+        raise InputError(
+            f"{human(total)} are needed, {folder} has {human(free)} free; set TUTORIAL_DATA to a "
+            "folder with more room"
+        )
+
+
+def human(count: float) -> str:
+    """Write a number of bytes for people: "253 MB"."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def _files(count: int) -> str:
+    return f"{count:,} file{'' if count == 1 else 's'}"
+
+
+def _asked_wait(value: str | None) -> float | None:
+    """Read Retry-After: seconds, or a date."""
+    if not value:
+        return None
+    with contextlib.suppress(ValueError):
+        return max(0.0, float(value))
+    with contextlib.suppress(ValueError, TypeError):
+        then = email.utils.parsedate_to_datetime(value)
+        return max(0.0, (then - datetime.datetime.now(datetime.UTC)).total_seconds())
+    return None
+
+
+def _promised(answer) -> int | None:
+    length = answer.headers.get("Content-Length", "")
+    return int(length) if length.isdigit() else None
+
+
+def _length(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a small file: the whole of it, or nothing under its name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,98 @@
+"""A U-Net whose way down was trained on ImageNet: for when photographs are few.
+
+The idea of Iglovikov & Shvets, "TernausNet: U-Net with VGG11 encoder pre-trained on ImageNet for
+image segmentation", 2018, with any network of `keras.applications` as the way down. Convolutions
+are padded, as in those networks, so the output is as large as the input.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+from keras import layers
+
+from tutorial_lib.errors import InputError
+from tutorial_lib.models.unet import copy_and_crop, score, up_convolution
+
+
+def mobilenet(input_size: int, weights: str | Path | None, alpha: float = 0.25) -> keras.Model:
+    """Return MobileNet without its top, for colors from -1 to 1.
+
+    Howard et al., "MobileNets: Efficient convolutional neural networks for mobile vision
+    applications", 2017.
+
+    Args:
+        input_size: Side of the input in pixels.
+        weights: "imagenet" downloads them, a path reads a file of Keras's, None starts afresh.
+        alpha: Width of the network; the file must be of the same.
+
+    Raises:
+        InputError: if the file is missing or holds other weights.
+    """
+    if weights not in (None, "imagenet") and not Path(weights).is_file():
+        raise InputError(f"{weights} is missing; give a weights file of MobileNet, or 'imagenet'")
+    shape = (input_size, input_size, 3)
+    model = keras.applications.MobileNet(
+        input_shape=shape, alpha=alpha, include_top=False, weights=None, name="mobilenet"
+    )
+    try:
+        if weights == "imagenet":
+            model = keras.applications.MobileNet(
+                input_shape=shape, alpha=alpha, include_top=False, name="mobilenet"
+            )
+        elif weights is not None:
+            model.load_weights(weights)
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(f"the weights {weights} cannot be loaded ({reason})") from None
+    return model
+
+
+def build_pretrained_unet(
+    encoder: keras.Model, classes: int = 1, filters: int = 128, dropout: float = 0.0
+) -> keras.Model:
+    """Put U-Net's way up on a network that halves its maps step by step.
+
+    From each resolution the last map is copied over, as U-Net does.
+
+    Args:
+        encoder: Without its top, its input a multiple of the factor that it shrinks by.
+        classes: Channels of the output: logits.
+        filters: Of the lowest level of the way up; each higher one has half as many, 16 at least.
+        dropout: Share of the features at the bottom that a training step leaves out.
+
+    Returns:
+        A model from the encoder's input to logits of the same height and width.
+
+    Raises:
+        InputError: if the encoder's maps do not halve evenly.
+    """
+    size = encoder.input_shape[1]
+    last = {}
+    for layer in encoder.layers:
+        shape = getattr(layer.output, "shape", ())
+        if len(shape) == 4 and shape[1] and size % shape[1] == 0:
+            last[shape[1]] = layer.output
+    sides = sorted(last)
+    uneven = size % encoder.output_shape[1] != 0
+    if uneven or any(2 * low != high for low, high in zip(sides, sides[1:], strict=False)):
+        raise InputError(
+            f"the encoder's maps {sides} do not halve evenly; choose an input that is a multiple "
+            "of 32"
+        )
+    x = layers.Dropout(dropout, name="bottom_dropout")(last[sides[0]])
+    for side in sides[1:]:
+        x = up_convolution(x, filters, f"up{side}_upconv")
+        x = copy_and_crop(last[side], x, f"up{side}")
+        x = _padded_convolution(x, filters, f"up{side}_conv")
+        filters = max(16, filters // 2)
+    return keras.Model(encoder.input, score(x, classes, "logits"), name="pretrained_unet")
+
+
+def _padded_convolution(x, filters: int, name: str):
+    x = layers.Conv2D(
+        filters, 3, padding="same", use_bias=False, kernel_initializer="he_normal", name=name
+    )(x)
+    x = layers.BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
+    return layers.ReLU(name=f"{name}_relu")(x)
