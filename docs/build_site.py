@@ -179,7 +179,7 @@ def gallery(notebooks: list[Path]) -> str:
             if text:
                 lines += [f"**{label}:** {_plain(text)}", ""]
         cards.append("\n".join([*lines, ":::"]))
-    return "::::{grid} 1 1 2 3\n:gutter: 3\n:class-container: gallery\n\n" + (
+    return "::::{grid} 1 1 2 2\n:gutter: 3\n:class-container: gallery\n\n" + (
         "\n\n".join(cards) + "\n\n::::\n"
     )
 
@@ -265,22 +265,34 @@ def status(path: Path) -> str:
             "No run report was at hand when this site was built, so there are no times to show. "
             "`make run` writes one, and `make site` after it puts its figures here.\n"
         )
-    lines = ["| notebook | result | seconds | code cells |", "|---|---|---:|---:|"]
+    lines = ["| notebook | result | seconds | memory, MB | ran on |", "|---|---|---:|---:|---|"]
     for entry in report.get("notebooks", []):
-        name, seconds = entry.get("name", ""), entry.get("seconds", 0)
+        name, seconds = entry.get("name", ""), entry.get("seconds") or 0
         title = f"{{doc}}`/notebooks/{name}`" if (STORED / f"{name}.ipynb").exists() else name
-        cells = len(entry.get("cells", []))
-        lines.append(f"| {title} | {entry.get('status', '')} | {seconds:.0f} | {cells} |")
-    chosen = report.get("parameters") or {}
+        memory, device = entry.get("megabytes") or "", entry.get("device", "")
+        columns = [title, entry.get("status", ""), f"{seconds:.0f}", memory, html.escape(device)]
+        lines.append(f"| {' | '.join(map(str, columns))} |")
+    table = ["| | |", "|---|---|"]
+    for name, fact in circumstances(report).items():
+        table.append(f"| {name} | {html.escape(str(fact))} |")
+    return "\n".join(lines) + "\n\n## The machine and the versions\n\n" + "\n".join(table) + "\n"
+
+
+def circumstances(report: dict) -> dict:
+    """Return what a report says of when, where and with what it was made, under readable names."""
+    chosen: dict = {}
+    for entry in report.get("notebooks", []):
+        chosen |= entry.get("parameters") or {}
+    edited = ", and changes that are not in it" if report.get("edited") else ""
+    machine = [report.get("machine"), f"{report.get('cores')} cores", report.get("memory")]
     facts = {
         "Finished": report.get("finished"),
-        "Machine": report.get("machine"),
+        "Commit": f"{report.get('commit')}{edited}",
+        "Machine": ", ".join(str(part) for part in machine if part),
         "Parameters": ", ".join(f"{k}={v}" for k, v in chosen.items()) or "the notebooks' own",
         "Python": report.get("python"),
-    } | dict(report.get("packages") or {})
-    table = ["| | |", "|---|---|"]
-    table += [f"| {name} | {html.escape(str(fact))} |" for name, fact in facts.items() if fact]
-    return "\n".join(lines) + "\n\n## The machine and the versions\n\n" + "\n".join(table) + "\n"
+    }
+    return facts | (report.get("packages") or {})
 
 
 def citation() -> str:

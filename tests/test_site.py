@@ -26,6 +26,7 @@ from tutorial_lib import execution
 ROOT = Path(__file__).resolve().parents[1]
 CHAPTERS = [path.stem for path in execution.find_notebooks()]
 REPOSITORY = "https://github.com/someone/something"
+pytestmark = pytest.mark.slow  # the site is built, and looked at page by page
 PHONE, LAPTOP = (390, 844), (1280, 900)
 
 
@@ -201,15 +202,20 @@ def test_status_tells_of_a_run_and_of_none(tmp_path):
     assert "No run report" in build_site.status(tmp_path / "report.json")
     report = {
         "finished": "2026-01-02T03:04:05+00:00",
-        "machine": "Linux <x86_64>, 2 cores",
+        "commit": "0123456789ab",
+        "machine": "Linux <x86_64>",
+        "cores": 2,
         "packages": {"keras": "3.15.1"},
-        "parameters": {"seed": "3"},
-        "notebooks": [{"name": CHAPTERS[0], "status": "passed", "seconds": 12.3, "cells": [{}]}],
+        "notebooks": [
+            {"name": CHAPTERS[0], "status": "passed", "seconds": 12.3, "parameters": {"seed": 3}},
+            {"name": "gone", "status": "failed"},
+        ],
     }
     (tmp_path / "report.json").write_text(json.dumps(report), encoding="utf-8")
     text = build_site.status(tmp_path / "report.json")
-    assert "passed | 12 | 1 |" in text and "seed=3" in text and "3.15.1" in text
-    assert "<x86_64>" not in text
+    assert f"{CHAPTERS[0]}` | passed | 12 |" in text and "| gone | failed | 0 |" in text
+    assert "seed=3" in text and "3.15.1" in text and "0123456789ab |" in text
+    assert "Linux &lt;x86_64&gt;, 2 cores" in text
 
 
 def test_notebooks_that_did_not_finish_are_refused(tmp_path):

@@ -2,18 +2,22 @@
 
 Solutions fold away with their verdicts, pictures get the alt text that their outputs carry, names
 of the library in the prose become links, and a button says how to open the chapter in JupyterLab.
+Docstrings are shown as the plain text that they are.
 """
 
 import base64
 import functools
 import hashlib
 import json
+import re
 from pathlib import Path
 
 from docutils import nodes
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
 ANSWERS = ".exercises.chapter"  # the checks; no chapter links to its own solutions
+# Emphasis; or else an underscore that ends a word, a bar, or a star.
+MARKUP = re.compile(r"(\*{1,2}\w[^*]*\*{1,2})|((?<=\w)_(?!\w)|[|*])")
 VERDICTS = tuple("○✓✗")
 
 
@@ -91,12 +95,31 @@ class LinkNames(SphinxPostTransform):
         literal.replace_self(link)
 
 
+def read_as_plain_text(app, what, name, thing, options, lines) -> None:
+    """Keep docstrings from being read as markup where they mean none.
+
+    They are written for people who read the code: `val_` is the beginning of a name there, and
+    no link; a lone star or bar is a star or a bar. Only what stands in backticks is left alone.
+    """
+    for number, line in enumerate(lines):
+        parts = line.split("`")
+        parts[::2] = [MARKUP.sub(lambda m: m[1] or f"\\{m[2]}", part) for part in parts[::2]]
+        lines[number] = "`".join(parts)
+
+
 def skip_fields(app, what, name, thing, skip, options) -> bool | None:
     """Leave fields of classes to the list in the class's docstring, where they are explained."""
     if what != "class" or callable(thing) or isinstance(thing, (classmethod, staticmethod)):
         return None
     explained = isinstance(thing, (property, functools.cached_property)) and thing.__doc__
     return None if explained else True
+
+
+def forget_sources_that_are_missing(app, env) -> None:
+    """Keep modules without Python source, such as builtins, off the list of sources."""
+    modules = getattr(env, "_viewcode_modules", {})
+    for name in [name for name, entry in modules.items() if not entry]:
+        del modules[name]
 
 
 def add_lab_button(app, pagename, templatename, context, doctree) -> None:
@@ -130,6 +153,8 @@ def setup(app):
     app.connect("doctree-read", describe_pictures)
     app.connect("doctree-read", mark_cells, priority=100)
     app.add_post_transform(LinkNames)
+    app.connect("autodoc-process-docstring", read_as_plain_text, priority=100)
     app.connect("autodoc-skip-member", skip_fields)
+    app.connect("env-updated", forget_sources_that_are_missing)
     app.connect("html-page-context", add_lab_button, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
