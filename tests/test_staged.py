@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tutorial_lib import staged
+from tutorial_lib.data import records
 from tutorial_lib.data.images import Sample
 from tutorial_lib.errors import InputError
 from tutorial_lib.models import backbones, fcn, vgg
@@ -133,3 +134,17 @@ def test_validation_crops_are_the_middle_and_void_outside():
     ((images, cut),) = staged.center_crops([Sample("a", image, labels)], 6)
     assert cut.shape == (1, 6, 6) and np.sum(cut.numpy() != 255) == 12
     assert cut.numpy()[0, 1, 1] == 0 and images.numpy()[0, 0, 0, 0] == 0
+
+
+def test_crops_are_scaled_within_bounds_and_void_outside(tmp_path):
+    image = np.full((40, 40, 3), 255, np.uint8)
+    labels = np.full((40, 40), 8, np.uint8)
+    records.write_records([Sample(str(n), image, labels) for n in range(12)], tmp_path)
+    settings = {"crop": 40, "batch_size": 12, "scales": (0.5, 2.0)}
+    ((_, first),) = staged.batches_from(tmp_path, settings, 0, 8)(0)
+    shares = np.mean(first.numpy() == 8, axis=(1, 2))
+    assert set(np.unique(first)) == {8, 255} and first.shape == (12, 40, 40)
+    assert 0.24 <= shares.min() < 0.6 and shares.max() == 1
+    ((_, again),) = staged.batches_from(tmp_path, settings, 0, 8)(0)
+    ((_, other),) = staged.batches_from(tmp_path, settings, 0, 8)(1)
+    assert np.array_equal(first, again) and not np.array_equal(first, other)

@@ -62,6 +62,7 @@ QUICK = {
     "stages": {32: Stage(1, 1, 1e-3), 16: Stage(1, 2, 1e-3), 8: Stage(1, 4, 1e-3)},
     "batch_size": 4,
     "crop": 160,
+    "scales": (0.75, 1.33),
 }
 FULL = {
     "scenes": 8000,
@@ -69,6 +70,7 @@ FULL = {
     "stages": {32: Stage(1, 20, 1e-3), 16: Stage(1, 10, 1e-3), 8: Stage(1, 10, 1e-3)},
     "batch_size": 8,
     "crop": 160,
+    "scales": (0.75, 1.33),
 }
 # Photographs: a body that ImageNet trained, and not many pictures to train on. So the score layers
 # learn for long, and the body little and slowly.
@@ -82,6 +84,7 @@ PHOTOS_QUICK = {
     },
     "batch_size": 4,
     "crop": 224,
+    "scales": (0.75, 1.33),
 }
 PHOTOS_FULL = PHOTOS_QUICK | {
     "stages": {
@@ -90,6 +93,7 @@ PHOTOS_FULL = PHOTOS_QUICK | {
         8: Stage(2, 20, 1e-4, "all", 0.05),
     },
     "crop": 320,
+    "scales": (0.5, 2.0),
 }
 SETTINGS = {
     "bundled": {"quick": QUICK, "full": FULL},
@@ -153,15 +157,15 @@ def batches_from(folder: Path, settings, seed: int, stride: int) -> Callable:
 
     Args:
         folder: Records.
-        settings: With `crop` and `batch_size`, as `QUICK`.
+        settings: With `crop`, `scales` and `batch_size`, as `QUICK`.
         seed: Of the whole run.
         stride: Of the net, so that each stage sees other crops.
     """
     from tutorial_lib.data import records
 
-    size, batch = settings["crop"], settings["batch_size"]
+    size, batch, scales = settings["crop"], settings["batch_size"], settings["scales"]
     return lambda epoch: records.crop_batches(
-        folder, size, batch, seed=seed * 10_007 + stride * 101 + epoch
+        folder, size, batch, seed * 10_007 + stride * 101 + epoch, scales=scales
     )
 
 

@@ -439,13 +439,15 @@ def augment(image: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor):
     return tf.clip_by_value(image, -1.0, 1.0), labels
 
 
-def random_crop(image: tf.Tensor, labels: tf.Tensor, size: int, seed: tf.Tensor):
-    """Scale a picture by 0.75 to 1.33 at random and cut out a square; `seed` is int64 [2].
+def random_crop(
+    image: tf.Tensor, labels: tf.Tensor, size: int, seed: tf.Tensor, scales=(0.75, 1.33)
+):
+    """Scale a picture at random, (least, most), and cut out a square; `seed` is int64 [2].
 
     Where the picture is smaller than the square, it is filled up with gray, the labels with void.
     """
     draw = tf.random.stateless_uniform([3], seed)
-    scale = 0.75 * (1.33 / 0.75) ** draw[0]
+    scale = scales[0] * (scales[1] / scales[0]) ** draw[0]
     target = tf.cast(tf.round(tf.cast(tf.shape(labels), tf.float32) * scale), tf.int32)
     image = tf.image.resize(image, target, antialias=True)
     labels = tf.image.resize(labels[..., None], target, method="nearest")[..., 0]
@@ -537,6 +539,7 @@ def crop_batches(
     batch_size: int,
     seed: int,
     *,
+    scales: tuple[float, float] = (0.75, 1.33),
     epochs: tuple[int, int] | None = None,
     shard: tuple[int, int] = (0, 1),
 ) -> tf.data.Dataset:
@@ -549,6 +552,7 @@ def crop_batches(
         size: Side of the square in pixels.
         batch_size: The last batch may be smaller.
         seed: Shuffle and augment by it.
+        scales: (least, most) factor by which a picture is scaled by chance.
         epochs, shard: As for `segmentation_batches`.
 
     Returns:
@@ -557,7 +561,7 @@ def crop_batches(
 
     def prepare(sample, seeds):
         image = tf.cast(sample["image"], tf.float32) / 127.5 - 1.0
-        image, labels = random_crop(image, sample["labels"], size, seeds)
+        image, labels = random_crop(image, sample["labels"], size, seeds, scales)
         image, labels = augment(image, labels, seeds + 1)
         return tf.ensure_shape(image, (size, size, 3)), tf.ensure_shape(labels, (size, size))
 
