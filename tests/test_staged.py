@@ -82,28 +82,28 @@ def test_schedules_fall_to_zero(optimizer):
             staged.make_optimizer(**{"name": "adam", "rate": 1, "steps": 1, **wrong})
 
 
-def test_an_interrupted_run_ends_as_one_that_was_not(tmp_path):
+def test_a_stage_that_was_interrupted_ends_as_one_that_was_not(tmp_path):
     def fresh():
         keras.utils.set_random_seed(1)
-        model = keras.Sequential([keras.Input((64, 64, 3)), keras.layers.Conv2D(3, 1)])
-        model.compile(staged.make_optimizer("adam", 1e-2, 12), staged.pixel_cross_entropy)
-        return model
+        body = vgg.build_vgg(16, width=1 / 16, input_size=64, classes=4, fc_units=8, dropout=0.0)
+        return fcn.build_fcn(body, 32, classes=3)
 
-    whole = fresh()
-    history = staged.fit_resumable(whole, batches_of, 4)
-    staged.fit_resumable(fresh(), batches_of, 2, tmp_path)
-    again, told = fresh(), []
-    resumed = staged.fit_resumable(again, batches_of, 4, tmp_path, told.append)
-    assert resumed == history and [line.split(":")[0] for line in told] == [
-        "epoch 3/4",
-        "epoch 4/4",
-    ]
+    stage = staged.Stage(warmup=1, epochs=2, rate=1e-3)
+    whole, again = fresh(), fresh()
+    history = staged.train_stage(whole, batches_of, stage)
+
+    def interrupted(epoch):
+        if epoch == 2:
+            raise KeyboardInterrupt
+        return batches_of(epoch)
+
+    shorter = staged.Stage(warmup=1, epochs=0, rate=1e-3)
+    staged.train_stage(fresh(), batches_of, shorter, state=tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        staged.train_stage(fresh(), interrupted, stage, state=tmp_path)
+    assert staged.train_stage(again, batches_of, stage, state=tmp_path) == history
     for ours, theirs in zip(again.get_weights(), whole.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    other = keras.Sequential([keras.Input((64, 64, 3)), keras.layers.Conv2D(4, 1)])
-    other.compile(staged.make_optimizer("adam", 1e-2, 12), staged.pixel_cross_entropy)
-    with pytest.raises(InputError, match="state of another model"):
-        staged.fit_resumable(other, batches_of, 4, tmp_path)
 
 
 def test_scoring_whole_pictures_and_bands():

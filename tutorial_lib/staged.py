@@ -6,20 +6,19 @@ sections 4.2 and 4.3.
 
 from __future__ import annotations
 
-import json
+import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import keras
 import numpy as np
-from keras import ops
 
 from tutorial_lib.data.images import VOID, normalize
-from tutorial_lib.errors import InputError, check_choice
+from tutorial_lib.errors import check_choice
 from tutorial_lib.inference import predict_any_size
 from tutorial_lib.metrics import ConfusionMatrix, trimap_labels
-from tutorial_lib.training import pixel_cross_entropy
+from tutorial_lib.training import pixel_cross_entropy, train
 
 PARTS = ("scores", "late", "all")
 OPTIMIZERS = ("adam", "sgd")
@@ -139,17 +138,28 @@ def train_stage(
         steps = epochs * len(batches_of(start))
         made = make_optimizer(optimizer, rate, steps, schedule, stage.decay)
         net.compile(made, loss=pixel_cross_entropy)
-        report = fit_resumable(
+        report = train(
             net,
-            lambda epoch, start=start: batches_of(start + epoch),
-            epochs,
-            state / f"phase{number}" if state else None,
+            _stream(batches_of, start),
+            epochs=epochs,
+            steps=steps // epochs,
             validation=validation,
+            checkpoint=state / f"phase{number}.npz" if state else None,
         )
         for name, values in report.items():
             history.setdefault(name, []).extend(values)
     choose_part(net, "all")
     return history
+
+
+def _stream(batches_of: Callable, start: int) -> Callable:
+    """Return a function of (first, end) for these epochs' batches, one after the other."""
+
+    def stream(first: int, end: int):
+        epochs = (batches_of(start + epoch) for epoch in range(first, end))
+        return functools.reduce(lambda batches, more: batches.concatenate(more), epochs)
+
+    return stream
 
 
 def batches_from(folder: Path, settings, seed: int, stride: int) -> Callable:
@@ -272,74 +282,3 @@ def evaluate_bands(
             labels = trimap_labels(sample.labels, band) if band else sample.labels
             matrix.update(labels, predictions)
     return matrices
-
-
-def fit_resumable(
-    model: keras.Model,
-    batches_of: Callable,
-    epochs: int,
-    folder: Path | None = None,
-    echo: Callable[[str], None] | None = None,
-    validation=None,
-) -> dict[str, list[float]]:
-    """Train a compiled model epoch by epoch, and go on where an interrupted run stopped.
-
-    Because each epoch's batches depend on its number alone, a run that was interrupted after any
-    epoch and taken up again ends with the same weights as one that was not.
-
-    Args:
-        model: Compiled; its optimizer's state is kept too.
-        batches_of: Called with the number of the epoch, from 0, for its data.
-        epochs: Number of epochs in all.
-        folder: Where the state is kept after each epoch; None keeps none.
-        echo: Told of each epoch, if given.
-        validation: Batches to score after each epoch.
-
-    Returns:
-        The history, as of `keras.Model.fit`: a list of one number an epoch for each quantity.
-
-    Raises:
-        InputError: if the state in the folder belongs to another model.
-    """
-    history: dict[str, list[float]] = {}
-    if folder is not None and (folder / "state.npz").is_file():
-        history = _restore(model, folder)
-    done = len(next(iter(history.values()), []))
-    for epoch in range(done, epochs):
-        batches = batches_of(epoch)
-        report = model.fit(batches, validation_data=validation, verbose=0, shuffle=False).history
-        for name, values in report.items():
-            history.setdefault(name, []).extend(float(value) for value in values)
-        if folder is not None:
-            _keep(model, history, folder)
-        if echo:
-            text = ", ".join(f"{name} {values[-1]:.3f}" for name, values in history.items())
-            echo(f"epoch {epoch + 1}/{epochs}: {text}")
-    return history
-
-
-def _keep(model: keras.Model, history: dict, folder: Path) -> None:
-    """Write weights, the optimizer's variables and the history; whole, or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
-    variables = [*model.variables, *model.optimizer.variables]
-    partial = folder / "state.part.npz"
-    np.savez(
-        partial,
-        history=json.dumps(history),
-        **{str(i): ops.convert_to_numpy(v) for i, v in enumerate(variables)},
-    )
-    partial.replace(folder / "state.npz")
-
-
-def _restore(model: keras.Model, folder: Path) -> dict[str, list[float]]:
-    """Load what `_keep` wrote; return the history."""
-    model.optimizer.build(model.trainable_variables)
-    variables = [*model.variables, *model.optimizer.variables]
-    with np.load(folder / "state.npz", allow_pickle=False) as state:
-        values = [state[str(i)] for i in range(len(state.files) - 1)]
-        history = json.loads(str(state["history"]))
-    if [v.shape for v in variables] != [v.shape for v in values]:
-        raise InputError(f"{folder} holds the state of another model; delete it to start anew")
-    for variable, value in zip(variables, values, strict=True):
-        variable.assign(value)
-    return history
