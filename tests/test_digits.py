@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tutorial_lib.data import mnist, registry
+from tutorial_lib.data import download, mnist, registry
 from tutorial_lib.errors import InputError
 
 
@@ -83,26 +83,32 @@ def server(tmp_path):
 
 
 def offer(monkeypatch, mirrors, content=b"digits"):
-    file = registry.RemoteFile(
-        "mnist/mnist.npz", tuple(mirrors), hashlib.sha256(content).hexdigest(), len(content)
-    )
-    monkeypatch.setitem(
-        registry.DATASETS, "mnist", registry.RemoteDataset("digits", "none", (file,))
-    )
+    checksum = "sha256:" + hashlib.sha256(content).hexdigest()
+    file = registry.RemoteFile("mnist/mnist.npz", tuple(mirrors), len(content), checksum)
+    dataset = registry.RemoteDataset("digits", "none", (file,), by_hand="mnist/mnist.npz")
+    monkeypatch.setitem(registry.DATASETS, "mnist", dataset)
+
+
+def fetch(home):
+    """Fetch without waiting for what does not come; returns the paths and what was said."""
+    lines = []
+    patience = download.Patience(tries=1)
+    options = registry.Options(home=home, echo=lines.append, patience=patience)
+    return registry.fetch("mnist", options), lines
 
 
 def test_fetch_checks_tries_the_next_mirror_and_remembers(server, tmp_path, monkeypatch):
     folder, address = server
     (folder / "good").write_bytes(b"digits")
-    (folder / "wrong").write_bytes(b"something else")
+    (folder / "wrong").write_bytes(b"nonono")
     offer(monkeypatch, [f"{address}/missing", f"{address}/wrong", f"{address}/good"])
-    lines = []
-    (path,) = registry.fetch("mnist", tmp_path, lines.append)
-    assert path.read_bytes() == b"digits" and "0.0 MB" in lines[0]
-    registry.fetch("mnist", tmp_path, lines.append)
-    assert "there already" in lines[1]
-    path.write_bytes(b"damaged")
-    registry.fetch("mnist", tmp_path, lines.append)
+    (path,), _ = fetch(tmp_path)
+    assert path.read_bytes() == b"digits"
+    (folder / "good").unlink()
+    fetch(tmp_path)  # needs no server
+    path.write_bytes(b"damage")
+    (folder / "good").write_bytes(b"digits")
+    fetch(tmp_path)
     assert path.read_bytes() == b"digits"
 
 
@@ -110,12 +116,12 @@ def test_when_no_mirror_delivers_nothing_is_left_and_the_way_by_hand_is_told(
     server, tmp_path, monkeypatch
 ):
     folder, address = server
-    (folder / "wrong").write_bytes(b"something else")
+    (folder / "wrong").write_bytes(b"nonono")
     offer(monkeypatch, [f"{address}/wrong", "http://127.0.0.1:9/closed"])
-    with pytest.raises(InputError, match="fetch it by hand and put it at") as caught:
-        registry.fetch("mnist", tmp_path, lambda line: None)
+    with pytest.raises(InputError, match="By hand: .*mnist/mnist.npz") as caught:
+        fetch(tmp_path)
     assert "\n" not in str(caught.value)
-    assert not [path for path in (tmp_path / "mnist").glob("*") if path.is_file()]
+    assert not (tmp_path / "mnist" / "mnist.npz").exists()
 
 
 def test_unknown_data_set():
