@@ -12,7 +12,7 @@ WORKERS ?= 2
 RESULTS := build/report/tests.xml
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lab tensorboard refresh lint lock clean
+.PHONY: help install run test test-fast report lab tensorboard refresh site lint lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,7 +37,6 @@ test: $(INSTALLED) ## run all tests, and check that the notebooks still say what
 	@$(PYTEST) --nbval --numprocesses $(WORKERS) --dist loadfile --junitxml $(RESULTS) \
 	  notebooks tests $(ARGS); status=$$?; $(BIN)/tutorial report; exit $$status
 
-.PHONY: test-fast report
 test-fast: $(INSTALLED) ## run the tests that need no notebook and little time, for the inner loop
 	@$(PYTEST) --numprocesses $(WORKERS) --dist loadfile -m "not slow" tests $(ARGS)
 
@@ -53,13 +52,19 @@ tensorboard: $(INSTALLED) ## watch trainings: graph, curves, predictions (prints
 refresh: $(INSTALLED) ## execute the notebooks and store their outputs in notebooks/
 	@$(BIN)/tutorial refresh $(ARGS)
 
+# The stored notebooks by default, for `make test` vouches for them, and the same tree gives the
+# same site. After `make run`, NOTEBOOKS=build/notebooks shows what that run made.
+NOTEBOOKS ?= notebooks
+site: $(INSTALLED) ## build the site into build/site, without a network
+	@$(BIN)/python docs/build_site.py --notebooks $(NOTEBOOKS) $(ARGS)
+
 lint: $(INSTALLED) ## check and format the code
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
 lock: $(INSTALLED) ## write requirements.lock anew from pyproject.toml
 	@$(BIN)/python -m pip install --quiet uv
 	@$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	  --no-annotate --custom-compile-command "make lock" --extra dev --quiet --upgrade \
+	  --no-annotate --custom-compile-command "make lock" --extra dev --extra site --quiet --upgrade \
 	  --output-file requirements.lock pyproject.toml
 
 clean: ## remove .venv, build/ and the caches; downloads in data/ stay

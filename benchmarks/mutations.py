@@ -212,25 +212,27 @@ def run(command: list[str], folder: Path):
 
 
 def outputs(notebook: str, folder: Path) -> list:
-    """Execute a notebook and return all its outputs, but for what the check leaves out."""
+    """Execute a notebook and return what a reader sees, but for what the check leaves out."""
     result = folder / "executed.ipynb"
     path = f"notebooks/{notebook}.ipynb"
     command = [sys.executable, "-m", "papermill", "--cwd", "notebooks", path, str(result)]
     run(command, folder)
     cells = json.loads(result.read_text(encoding="utf-8"))["cells"]
     return [
-        visible(output)
+        visible(cell["outputs"])
         for cell in cells
-        if "nbval-ignore-output" not in cell["metadata"].get("tags", [])
-        for output in cell.get("outputs", [])
+        if cell["cell_type"] == "code"
+        and "nbval-ignore-output" not in cell["metadata"].get("tags", [])
     ]
 
 
-def visible(output: dict):
-    """Return what a reader sees of an output."""
-    data = dict(output.get("data", {}))
-    data.pop("application/vnd.jupyter.widget-view+json", None)
-    return output["output_type"], output.get("text"), data, output.get("metadata")
+def visible(outputs: list[dict]) -> tuple[str, list]:
+    """Return the text that a cell printed, however it was cut into messages, and its displays."""
+    printed = "".join("".join(o["text"]) for o in outputs if o.get("name") == "stdout")
+    displays = [(dict(o["data"]), o.get("metadata")) for o in outputs if "data" in o]
+    for data, _ in displays:
+        data.pop("application/vnd.jupyter.widget-view+json", None)
+    return printed, displays
 
 
 def judge(mutant: Mutant, originals: dict[str, list]) -> str:

@@ -96,6 +96,7 @@ def executed_notebook(path, source):
     return notebook
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("tags", "passes"), [([], False), (["numbers-within-5%"], True)], ids=["untagged", "tagged"]
 )
@@ -114,6 +115,7 @@ def run_nbval(folder):
     return subprocess.run([*command, *options], capture_output=True, text=True, cwd=folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
@@ -144,6 +146,7 @@ animation.play(animation.slide({i}, 3), title="{title}")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change", [{}, {"i": 6}, {"title": "Another"}], ids=["unchanged", "another size", "title"]
 )
@@ -159,6 +162,7 @@ def test_nbval_looks_into_animations(tmp_path, change):
     assert done.returncode == bool(change), done.stdout
 
 
+@pytest.mark.slow
 def test_a_kernel_that_dies_is_noticed_and_named(tmp_path):
     path = tmp_path / "01_death.ipynb"
     notebook = executed_notebook(path, "print('alive')")
@@ -170,6 +174,7 @@ def test_a_kernel_that_dies_is_noticed_and_named(tmp_path):
     assert done.returncode == 1 and "The kernel died" in done.stdout
 
 
+@pytest.mark.slow
 def test_stderr_does_not_count_but_stdout_does(tmp_path):
     path = tmp_path / "01_text.ipynb"
     notebook = executed_notebook(path, "print('said')")

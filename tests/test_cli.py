@@ -65,6 +65,7 @@ def test_errors_are_one_line_and_a_non_zero_exit(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_run_by_name_writes_notebook_and_report(tmp_path):
     result = call("run", "01", "--output", str(tmp_path))
     assert result.exit_code == 0, result.output

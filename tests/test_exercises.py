@@ -71,7 +71,8 @@ RIGHT = {
     "5.1": (64, 0, 0),
     "5.2": (8, 13),
     "5.3": 2058,
-    "5.4": np.mean([50 / 70, 20 / 35, 10 / 15]),
+    "5.4": lambda losses, labels: np.sum(losses[labels != 255]) / max(1, np.sum(labels != 255)),
+    "5.5": np.mean([50 / 70, 20 / 35, 10 / 15]),
 }
 WRONG = [
     ("1.1", 7, "rows come first"),
@@ -169,7 +170,13 @@ WRONG = [
     ("5.1", (128, 0, 0), "class 1"),
     ("5.2", (7, 12), "starting position"),
     ("5.3", 2016, "biases"),
-    ("5.4", 0.8, "pixel accuracy"),
+    ("5.4", lambda losses, labels: np.sum(losses[labels != 255]) / labels.size, "all pixels"),
+    ("5.4", lambda losses, labels: np.mean(losses), "void pixels too"),
+    ("5.4", lambda losses, labels: np.sum(losses[labels != 255]), "the sum"),
+    ("5.4", lambda losses, labels: np.mean(losses[(labels != 255) & (labels != 0)]), "a class too"),
+    ("5.4", lambda losses, labels: np.sum(losses[labels != 255]) / np.sum(labels != 255), "zero"),
+    ("5.5", 0.8, "pixel accuracy"),
+    ("5.5", np.mean([50 / 60, 20 / 30, 1]), "mean accuracy"),
 ]
 
 

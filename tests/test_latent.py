@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from sklearn.decomposition import PCA
@@ -42,6 +42,7 @@ def test_pca_with_an_impossible_number_of_components():
 codes = st.tuples(*[st.floats(-9, 9).filter(lambda v: abs(v) > 0.1)] * 2).map(np.array)
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(codes, st.floats(0.2, 6), st.floats(0, 6.28), st.booleans())
 def test_a_map_undoes_turning_mirroring_moving_and_stretching(move, stretch, turn, mirror):
     matrix = stretch * np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
@@ -68,6 +69,7 @@ def test_neighbors_are_those_of_scikit_learn(monkeypatch):
     assert ours == pytest.approx(theirs.score(POINTS[:20], LABELS[:20]))
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(st.lists(st.integers(0, 5), min_size=1), st.lists(st.integers(0, 5), min_size=1))
 def test_auc_is_that_of_scikit_learn_ties_and_all(usual, odd):
     truth = [0] * len(usual) + [1] * len(odd)
@@ -88,6 +90,14 @@ def test_a_sheet_knows_where_training_digits_are():
     row, column = np.argwhere(drawn.known)[0]
     assert abs(drawn.xs[column]) <= 0.2 and abs(drawn.ys[row]) <= 0.2
     np.testing.assert_allclose(drawn.images[:, 3], drawn.xs[3] / 3 + 0.3)
+
+
+def test_the_window_grows_with_what_it_has_to_show():
+    assert figures.window(POINTS) == figures.WINDOW
+    left, right, low, high = figures.window(POINTS * 4)
+    assert (left, low) == (figures.WINDOW[0], figures.WINDOW[2])
+    assert 3.6 < right <= 4.2 and 3.6 < high <= 4.2
+    assert len(figures.sheet(flat, POINTS * 4).xs) == round((right - left) / 0.2)
 
 
 def test_a_sheet_is_drawn_the_right_way_up_and_tinted_where_unknown():

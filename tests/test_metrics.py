@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as reference
 
 from tutorial_lib.errors import InputError
-from tutorial_lib.metrics import ConfusionMatrix
+from tutorial_lib.metrics import ConfusionMatrix, boundary_band, trimap_labels
 
 
 def test_by_hand():
@@ -69,3 +69,63 @@ def test_all_background():
 def test_bad_input_says_why(labels, guesses, message):
     with pytest.raises(InputError, match=message):
         ConfusionMatrix(3).update(np.array(labels), np.array(guesses))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int64, np.uint32])
+@pytest.mark.parametrize("ignore", [255, 0, None])
+def test_every_whole_number_type_counts_alike(dtype, ignore):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 4, (6, 9))
+    if ignore == 255:
+        labels[::2, ::3] = 255
+    guesses = rng.integers(0, 4, labels.shape)
+    expected = np.zeros((4, 4), int)
+    for label, guess in zip(labels.ravel(), guesses.ravel(), strict=True):
+        if label != ignore:
+            expected[label, guess] += 1
+    matrix = ConfusionMatrix(4, ignore).update(labels.astype(dtype), guesses.astype(dtype))
+    assert np.array_equal(matrix.counts, expected)
+
+
+def test_a_negative_void_label_and_fractions():
+    matrix = ConfusionMatrix(2, ignore=-1).update(np.array([-1, 0, 1]), np.array([0, 0, 0]))
+    assert matrix.counts.tolist() == [[1, 0], [1, 0]]
+    with pytest.raises(InputError, match="whole numbers"):
+        ConfusionMatrix(2).update(np.array([0.5]), np.array([1]))
+    with pytest.raises(InputError, match="labels must lie"):
+        ConfusionMatrix(2, ignore=None).update(np.array([255], np.uint8), np.array([1]))
+    with pytest.raises(InputError, match="classes=300"):
+        ConfusionMatrix(300)
+
+
+def test_streaming_equals_all_at_once():
+    rng = np.random.default_rng(1)
+    labels, guesses = rng.integers(0, 5, (2, 8, 10, 10))
+    whole = ConfusionMatrix(5).update(labels, guesses)
+    parts = ConfusionMatrix(5)
+    for label, guess in zip(labels, guesses, strict=True):
+        parts.update(label, guess)
+    assert np.array_equal(whole.counts, parts.counts)
+    np.testing.assert_allclose(np.nansum(whole.rows_as_shares(), axis=1), 1)
+
+
+def test_the_band_around_outlines():
+    labels = np.zeros((9, 20), np.uint8)
+    labels[:, 10:] = 3  # two classes that touch, and a void pixel far away
+    labels[4, 2] = 255
+    band = boundary_band(labels, 2)
+    assert np.flatnonzero(band[0]).tolist() == [7, 8, 9, 10, 11, 12]
+    assert band[4, :5].all() and not band[4, 5]
+    trimap = trimap_labels(labels, 2)
+    assert (trimap[~band] == 255).all() and np.array_equal(trimap[band], labels[band])
+    assert not boundary_band(np.zeros((4, 5), np.uint8), 3).any()
+
+
+def test_a_blurred_outline_costs_more_on_the_band():
+    y, x = np.mgrid[:60, :60]
+    labels = ((y - 30) ** 2 + (x - 30) ** 2 < 400).astype(np.uint8)
+    guesses = ((y - 30) ** 2 + (x - 30) ** 2 < 484).astype(np.uint8)
+    scores = [ConfusionMatrix(2).update(labels, guesses).mean_iou()]
+    for width in (10, 4):
+        scores.append(ConfusionMatrix(2).update(trimap_labels(labels, width), guesses).mean_iou())
+    assert scores[0] > scores[1] > scores[2]

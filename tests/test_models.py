@@ -8,7 +8,7 @@ from tutorial_lib import pretraining, training
 from tutorial_lib.data.images import Sample, shrink
 from tutorial_lib.errors import InputError
 from tutorial_lib.inference import predict_any_size
-from tutorial_lib.models import autoencoder, fcn, unet, vgg
+from tutorial_lib.models import autoencoder, backbones, fcn, unet, vgg
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +44,7 @@ def test_sizes_that_do_not_work_name_those_that_do():
         unet.valid_output_size(7, depth=4)
 
 
+@pytest.mark.slow
 def test_vgg_of_the_paper():
     net = vgg.build_vgg(16)
     assert net.count_params() == 138_357_544  # configuration D
@@ -78,6 +79,59 @@ def test_surgery_changes_nothing_on_the_classifiers_size(classifier):
     assert net(np.zeros((1, 160, 128, 3))).shape == (1, 3, 2, 10)
 
 
+def test_surgery_at_the_papers_size():
+    options = {"width": 1 / 8, "input_size": 224, "classes": 100, "fc_units": 256}
+    classifier = vgg.build_vgg(16, **options)
+    rng = np.random.default_rng(0)
+    for layer in classifier.layers:
+        if layer.weights:
+            kernel, bias = layer.get_weights()
+            layer.set_weights([kernel, rng.normal(size=bias.shape)])
+    net = fcn.convolutionalize(classifier)
+    assert net.get_layer("fc6").kernel.shape[:2] == (7, 7)
+    x = rng.uniform(-1, 1, (1, 224, 224, 3)).astype("float32")
+    expected = np.asarray(classifier(x))
+    np.testing.assert_allclose(net(x)[:, 0, 0], expected, atol=1e-5 * np.abs(expected).max())
+    assert net(np.zeros((1, 320, 288, 3))).shape == (1, 4, 3, 100)
+
+
+def test_imagenet_weights_are_transplanted_with_their_colors():
+    options = {"width": 1 / 16, "input_size": 32, "classes": 5, "fc_units": 8}
+    source = vgg.build_vgg(19, **options)
+    for layer in source.layers:
+        if layer.weights:
+            rng = np.random.default_rng(0)
+            layer.set_weights([rng.normal(size=w.shape) * 0.1 for w in layer.get_weights()])
+    target = vgg.transplant(source, vgg.build_vgg(19, **options, imagenet_colors=True))
+    image = np.random.default_rng(1).uniform(0, 255, (1, 32, 32, 3)).astype("float32")
+    expected = source(keras.applications.vgg16.preprocess_input(image.copy()))
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(target(image / 127.5 - 1), expected, atol=1e-4 * scale)
+    with pytest.raises(InputError, match="different layers"):
+        vgg.transplant(source, vgg.build_vgg(16, **options))
+    with pytest.raises(InputError, match="none.h5 is missing"):
+        vgg.load_imagenet_vgg(16, "none.h5")
+
+
+def test_another_backbone_takes_vggs_place(tmp_path):
+    body = backbones.load_backbone("mobilenet", weights=None, alpha=0.25)
+    net = fcn.build_fcn(body, 8, classes=4)
+    assert net(np.zeros((1, 96, 128, 3))).shape == (1, 96, 128, 4)
+    skips = {name: net.get_layer(f"score_{name}").kernel.shape[2] for name in ("pool3", "pool4")}
+    assert skips == {"pool3": 64, "pool4": 128}
+    assert net.get_layer("conv1").kernel is not body.get_layer("conv1").kernel
+    np.testing.assert_array_equal(net.get_layer("conv1").kernel, body.get_layer("conv1").kernel)
+    body.save_weights(tmp_path / "m.weights.h5")
+    again = backbones.load_backbone("mobilenet", tmp_path / "m.weights.h5", alpha=0.25)
+    np.testing.assert_array_equal(again.get_weights()[5], body.get_weights()[5])
+    with pytest.raises(InputError, match="backbone='vgg' is not known"):
+        backbones.load_backbone("vgg")
+    with pytest.raises(InputError, match="is missing: the weights of mobilenet"):
+        backbones.load_backbone("mobilenet", tmp_path / "none.h5")
+    with pytest.raises(InputError, match="do not fit"):
+        backbones.load_backbone("mobilenet", tmp_path / "m.weights.h5", alpha=0.5)
+
+
 @pytest.mark.parametrize("stride", fcn.STRIDES)
 def test_fcn_gives_a_score_for_every_pixel_and_starts_undecided(classifier, stride):
     net = fcn.build_fcn(classifier, stride, classes=5)
@@ -107,6 +161,19 @@ def test_upsampling_is_aligned_to_the_pixel(factor):
     x = np.random.default_rng(0).normal(size=(2, 3, 5, 2)).astype("float32")
     expected = keras.ops.image.resize(x, (3 * factor, 5 * factor), interpolation="bilinear")
     np.testing.assert_allclose(layer(x), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("factor", [2, 8])
+def test_learned_upsampling_starts_as_the_fixed_one_and_can_be_trained(factor):
+    x = np.random.default_rng(0).normal(size=(2, 3, 5, 4)).astype("float32")
+    learned = fcn.BilinearUpsampling(factor, learned=True)
+    np.testing.assert_allclose(learned(x), fcn.BilinearUpsampling(factor)(x), atol=1e-5)
+    assert learned.lines.shape == (2, 2 * factor, 4)
+    model = keras.Sequential([keras.Input((3, 5, 4)), learned])
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    before = learned.lines.numpy()
+    model.fit(x, np.zeros((2, 3 * factor, 5 * factor, 4)), verbose=0)
+    assert np.all(np.any(learned.lines.numpy() != before, axis=1))
 
 
 def test_upsampling_is_the_transposed_convolution_with_the_bilinear_kernel():

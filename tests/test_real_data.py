@@ -30,6 +30,7 @@ def printed(result):
     return "".join("".join(o.get("text", "")) for c in cells for o in c.get("outputs", []))
 
 
+@pytest.mark.slow
 @needs_real_data
 @pytest.mark.parametrize(
     ("name", "dataset", "folder", "options", "expected"),
@@ -49,6 +50,7 @@ def test_a_notebook_on_real_data(tmp_path, monkeypatch, name, dataset, folder, o
     assert expected in printed(result)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "parameters", "message"),
     [

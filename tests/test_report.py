@@ -151,6 +151,7 @@ def test_the_stored_notebooks_pass_their_own_checks_and_name_their_device(path):
 # Recording
 
 
+@pytest.mark.slow
 def test_what_a_notebook_records_is_reported_but_neither_stored_nor_compared(tmp_path):
     source = (
         "import numpy as np\n"
@@ -299,9 +300,9 @@ def test_memory_and_data_are_reported_where_they_are_used(tmp_path):
         f"note_use(Path({str(data)!r}) / 'a.txt')"
     )
     grow = "import time\nheld = bytearray(300_000_000)\ntime.sleep(0.5)"
-    write_notebook(tmp_path, "01_a", use, grow, "del held\ntime.sleep(0.5)")
+    write_notebook(tmp_path, "01_a", use, grow, "del held", "time.sleep(0.5)")
     (noted,) = run(tmp_path)["notebooks"]
-    before, during, after = (one["megabytes"] for one in noted["cells"][1:])
+    before, during, _, after = (one["megabytes"] for one in noted["cells"][1:])
     assert during - before > 250 and during - after > 250
     assert noted["megabytes"] >= during
     # The manifest vouches for all files of its folder, so these are not listed again.
@@ -427,6 +428,36 @@ def test_what_pytest_says_is_read(tested):
     assert failure["message"].startswith("ValueError: see figures/")
     assert failure["evidence"] == ["an odd%20name.png"]
     assert [file["name"] for file in tests["files"]] == ["test_it"]
+
+
+def test_cells_that_nbval_checked_have_the_numbers_of_the_report():
+    path = execution.find_notebooks()[0]
+    stored = outcomes.load(path)
+    for number, read in enumerate(outcomes.read_cells(stored, stored)):
+        place = junit.place_of(f"notebooks.{path.name}", f"Cell {number}")
+        assert place == (f"notebooks/{path.stem}", f"cell {read['position']}")
+    assert junit.place_of("elsewhere.a.ipynb", "Cell 3") == ("elsewhere/a", "Cell 3")
+
+
+@pytest.mark.slow
+def test_what_nbval_says_is_said_in_one_line(tmp_path):
+    folder = tmp_path / "notebooks"
+    folder.mkdir()
+    path = write_notebook(folder, "01_a", "print('IoU: True')", "x = 1", PICTURE.format(end=1))
+    assert storage.refresh(path).status == "passed"
+    source = path.read_text(encoding="utf-8")
+    for old, new in (("IoU: True')", "IoU:', 1 > 2)"), ("x = 1", "1 / 0"), ("[0, 1])", "[1, 0])")):
+        source = source.replace(old, new)
+    path.write_text(source, encoding="utf-8")
+    xml = tmp_path / "report/tests.xml"
+    command = [sys.executable, "-m", "pytest", "--nbval", "-p", "tutorial_lib.checking"]
+    command += [f"--junitxml={xml}", f"--rootdir={tmp_path}", str(path)]
+    subprocess.run(command, cwd=tmp_path, capture_output=True)
+    said, broke, drew = junit.read_tests(xml.parent)["failures"]
+    assert said["message"] == "says `IoU: False`, stored is `IoU: True`"
+    assert broke["message"] == "ZeroDivisionError: division by zero"
+    assert "picture 0 differs by" in drew["message"]
+    assert "\x1b" not in said["text"] and "x1B" not in said["text"]
 
 
 def test_the_command_lays_out_tests_without_a_run(tested):

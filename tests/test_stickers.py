@@ -1,10 +1,14 @@
 """Stickers: size, contour, transparency, and masks that need cleaning."""
 
+import keras
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
-from tutorial_lib import stickers
+from tutorial_lib import saving, stickers
+from tutorial_lib.cli import main
+from tutorial_lib.data import voc
 from tutorial_lib.errors import InputError
 
 BLUE = np.full((60, 100, 3), (0, 0, 255), np.uint8)
@@ -63,3 +67,99 @@ def test_saved_small_and_whole(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["cat.png"]
     with pytest.raises(InputError, match="choose another folder"):
         stickers.save_sticker(stickers.make_sticker(noisy, disk()), path / "x.png")
+
+
+def test_noise_is_coarsened_until_it_fits(tmp_path):
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, (512, 512, 3), dtype=np.uint8)
+    sticker = stickers.make_sticker(noise, np.ones((512, 512)), contour=0)
+    stickers.save_sticker(sticker, tmp_path / "noise.png")
+    saved = np.asarray(Image.open(tmp_path / "noise.png"))
+    assert (tmp_path / "noise.png").stat().st_size < 512_000
+    assert np.array_equal(saved[..., 3], sticker[..., 3]) and (saved[0, :, 3] == 0).all()
+    with pytest.raises(InputError, match="does not fit into 1000 bytes"):
+        stickers.png_within(sticker, 1000)
+
+
+def test_a_shadow_lies_below_the_contour():
+    plain, shaded = (stickers.make_sticker(BLUE, disk(), shadow=s) for s in (False, True))
+    assert shaded.shape[0] == plain.shape[0] == 512
+    dark = (shaded[..., 3] > 20) & (shaded[..., :3].max(axis=-1) < 60)
+    rows, columns = np.nonzero(dark)
+    assert rows.mean() > 256 and columns.mean() > 256
+    assert shaded[256, 256].tolist() == [0, 0, 255, 255]
+    assert shaded[0, :, 3].max() <= 1 and shaded[-1, :, 3].max() <= 3  # nothing is cut off
+
+
+def test_preview_on_light_and_dark():
+    picture = stickers.preview(stickers.make_sticker(BLUE, disk()))
+    assert picture.shape == (512, 1024, 3)
+    assert picture[0, :512].min() > 200 and picture[0, 512:].max() < 70
+
+
+def test_a_missing_object_is_named_with_what_is_there():
+    labels = np.zeros((60, 100), np.uint8)
+    labels[disk()] = 8
+    assert np.array_equal(stickers.find_object(labels, "cat", voc.CLASSES), disk())
+    with pytest.raises(InputError, match="finds no dog in this picture; it sees cat"):
+        stickers.find_object(labels, "dog", voc.CLASSES)
+    with pytest.raises(InputError, match="it sees background only"):
+        stickers.find_object(labels * 0, "dog", voc.CLASSES)
+    with pytest.raises(InputError, match="label='unicorn' is not known"):
+        stickers.find_object(labels, "unicorn", voc.CLASSES)
+
+
+@pytest.fixture
+def blue_is_cat(tmp_path):
+    """Save a net that calls blue pixels cat and all others background."""
+    inputs = keras.Input((None, None, 3))
+    score = keras.layers.Conv2D(21, 1)
+    model = keras.Model(inputs, score(inputs))
+    kernel, bias = np.zeros((1, 1, 3, 21)), np.full(21, -9.0)
+    kernel[0, 0, :, 8], bias[0], bias[8] = (-4, -4, 4), 1, 0
+    score.set_weights([kernel, bias])
+    path = tmp_path / "models" / "net.keras"
+    saving.save_net(model, path, voc.CLASSES, short_side=64)
+    assert [p.name for p in path.parent.iterdir()] == ["net.keras"]
+    return path
+
+
+def test_a_saved_net_knows_how_it_is_used(blue_is_cat):
+    net = saving.load_net(blue_is_cat)
+    assert (net.classes, net.short_side, net.multiple) == (voc.CLASSES, 64, 32)
+    image = np.full((120, 200, 3), 240, np.uint8)
+    image[disk().repeat(2, 0).repeat(2, 1)] = (0, 0, 255)
+    labels = net.labels(image)
+    assert set(np.unique(labels)) == {0, 8} and labels.shape == (120, 200)
+    assert np.mean(net.labels(image, crf=True) == labels) > 0.97
+
+
+def test_the_sticker_command(blue_is_cat, tmp_path):
+    image = np.full((120, 200, 3), 240, np.uint8)
+    image[disk().repeat(2, 0).repeat(2, 1)] = (0, 0, 255)
+    Image.fromarray(image).save(tmp_path / "photo.jpg", quality=95)
+    out, preview = tmp_path / "out" / "cat.png", tmp_path / "preview.png"
+    arguments = ["sticker", str(tmp_path / "photo.jpg"), "--model", str(blue_is_cat)]
+    result = CliRunner().invoke(
+        main, [*arguments, "-o", str(out), "--preview", str(preview), "--shadow"]
+    )
+    assert result.exit_code == 0, result.output
+    assert Image.open(out).mode == "RGBA" and max(Image.open(out).size) == 512
+    assert Image.open(preview).size == (2 * Image.open(out).width, Image.open(out).height)
+    result = CliRunner().invoke(main, [*arguments, "--label", "dog", "-o", str(out)])
+    assert result.exit_code == 1 and "finds no dog" in result.output
+
+
+def test_the_sticker_command_says_what_it_needs(tmp_path, monkeypatch):
+    monkeypatch.setenv("TUTORIAL_DATA", str(tmp_path))
+    result = CliRunner().invoke(main, ["sticker", str(tmp_path / "none.jpg")])
+    assert result.exit_code == 1 and "none.jpg is missing" in result.output
+    Image.fromarray(BLUE).save(tmp_path / "photo.jpg")
+    result = CliRunner().invoke(main, ["sticker", str(tmp_path / "photo.jpg")])
+    assert result.exit_code == 1 and "trained on photographs" in result.output
+    assert "tutorial run 05 -p dataset voc" in result.output
+    (tmp_path / "bad.keras").write_bytes(b"no")
+    result = CliRunner().invoke(
+        main, ["sticker", str(tmp_path / "photo.jpg"), "--model", str(tmp_path / "bad.keras")]
+    )
+    assert result.exit_code == 1 and "is no net that this tutorial saved" in result.output

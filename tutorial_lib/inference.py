@@ -1,38 +1,223 @@
-"""Prediction for pictures of any size."""
+"""Prediction for pictures of any size and kind."""
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
 import numpy as np
+from PIL import Image, ImageOps
 
 from tutorial_lib.data.images import normalize
 from tutorial_lib.errors import InputError
 
+LARGEST_WHOLE = 1_500_000  # pixels; a larger picture goes through the net in tiles
+
+
+def read_photograph(path: str | Path) -> np.ndarray:
+    """Read any photograph as uint8 (height, width, 3), RGB, upright.
+
+    A camera that was held sideways notes that in the file instead of turning the pixels (EXIF);
+    this turns them. Gray, 16-bit, palette and CMYK pictures become RGB, transparent ones are laid
+    on white.
+
+    Raises:
+        InputError: if the file is missing, is no picture, or ends too early.
+    """
+    path = Path(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", Image.DecompressionBombWarning
+            )  # 48 megapixels are fine
+            with Image.open(path) as picture:
+                picture.load()
+                picture = ImageOps.exif_transpose(picture)
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing; give the name of a photograph") from None
+    except Image.DecompressionBombError:
+        raise InputError(f"{path} is too large; scale it down to 100 megapixels") from None
+    except (OSError, SyntaxError, ValueError) as error:
+        raise InputError(f"{path} cannot be decoded ({error}); give a JPEG or PNG file") from None
+    if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
+        return as_rgb(np.asarray(picture.convert("RGBA")))
+    if picture.mode.startswith("I") or picture.mode == "F":
+        return as_rgb(np.asarray(picture).clip(0, 65535).astype(np.uint16))
+    return np.asarray(picture.convert("RGB"))
+
+
+def as_rgb(image: np.ndarray) -> np.ndarray:
+    """Return a picture array as uint8 (height, width, 3).
+
+    Args:
+        image: uint8 or uint16; (height, width) gray, or with 1 (gray), 2 (gray and opacity), 3
+            (RGB) or 4 (RGB and opacity) channels.
+
+    Raises:
+        InputError: if it is none of these, or has no pixels.
+    """
+    image = np.asarray(image)
+    if image.dtype not in (np.uint8, np.uint16) or image.ndim not in (2, 3) or not image.size:
+        raise InputError(
+            f"expected a uint8 image (height, width, 3), got {image.dtype} {image.shape}"
+        )
+    if image.dtype == np.uint16:
+        image = (image >> 8).astype(np.uint8)
+    if image.ndim == 2:
+        image = image[..., None]
+    channels = image.shape[2]
+    if channels not in (1, 2, 3, 4):
+        raise InputError(f"expected a uint8 image (height, width, 3), got {image.shape}")
+    colors = image[..., :3] if channels > 2 else np.repeat(image[..., :1], 3, axis=2)
+    if channels in (2, 4):
+        alpha = image[..., -1:] / np.float32(255)
+        colors = np.rint(colors * alpha + 255 * (1 - alpha)).astype(np.uint8)
+    return colors
+
 
 def predict_any_size(model, image: np.ndarray, multiple: int = 32) -> np.ndarray:
-    """Label every pixel of a picture.
+    """Score every pixel of a picture.
 
     The picture is continued to the next multiple by its edge values, the logits are cropped back.
     Nothing is resized, so no pixel is blurred on the way in or out.
 
     Args:
         model: From float32 (1, height, width, 3) to logits of the same height and width.
-        image: uint8 (height, width, 3), RGB.
+        image: uint8 (height, width, 3), RGB, or what `as_rgb` makes one of.
         multiple: What the sides of the model's input must be multiples of.
 
     Returns:
-        Logits, float32 (height, width, classes).
+        Logits, float32 (height, width, classes). For a very large picture that is a lot of
+        memory: see `predict_labels`.
 
     Raises:
-        InputError: if the image is not uint8 of three channels.
+        InputError: if the image is none that `as_rgb` reads.
     """
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise InputError(
-            f"expected a uint8 image (height, width, 3), got {image.dtype} {image.shape}"
-        )
+    image = as_rgb(image)
+    (top, height), (left, width) = (_extent(side, multiple) for side in image.shape[:2])
+    rows, columns = (
+        _positions(-top, height, image.shape[0]),
+        _positions(-left, width, image.shape[1]),
+    )
+    logits = np.asarray(model(normalize(image[rows[:, None], columns])[None], training=False))[0]
+    return logits[top : top + image.shape[0], left : left + image.shape[1]]
+
+
+def predict_labels(
+    model, image: np.ndarray, multiple: int = 32, tile: int = 768, margin: int = 256
+) -> np.ndarray:
+    """Label every pixel, in bounded memory however large the picture.
+
+    A picture of 48 megapixels has a billion logits of 21 classes, four gigabytes. So a large one
+    goes through the net in overlapping tiles, and only labels are kept. The tiles lie on the same
+    grid of `multiple` pixels as the whole picture would, and of each one only the middle is used:
+    if `margin` is as large as what one output pixel can see to each side, the labels are those of
+    the whole picture at once.
+
+    Args:
+        model, image, multiple: As for `predict_any_size`.
+        tile: Side of the part of a tile that is used, in pixels, a multiple of `multiple`.
+        margin: What is added on each side for context, a multiple of `multiple`.
+
+    Returns:
+        Labels, uint8 (height, width).
+
+    Raises:
+        InputError: as for `predict_any_size`, or if tile and margin are no such multiples.
+    """
+    if tile <= 0 or margin < 0 or tile % multiple or margin % multiple:
+        raise InputError(f"tile={tile} and margin={margin} must be multiples of {multiple}")
+    image = as_rgb(image)
+    if image.shape[0] * image.shape[1] <= min(LARGEST_WHOLE, (tile + 2 * margin) ** 2):
+        return predict_any_size(model, image, multiple).argmax(axis=-1).astype(np.uint8)
+    labels = np.empty(image.shape[:2], np.uint8)
+    for rows in _tiles(image.shape[0], multiple, tile, margin):
+        for columns in _tiles(image.shape[1], multiple, tile, margin):
+            patch = normalize(image[rows.positions[:, None], columns.positions])[None]
+            logits = np.asarray(model(patch, training=False))[0]
+            middle = logits[rows.used, columns.used].argmax(axis=-1)
+            labels[rows.target, columns.target] = middle
+    return labels
+
+
+def predict_at_scale(
+    model, image: np.ndarray, short_side: int, multiple: int = 32, refine: Callable | None = None
+) -> np.ndarray:
+    """Label a photograph whose objects are larger than those that the net was trained on.
+
+    The photograph is scaled down so that its shorter side is `short_side` pixels, as the training
+    pictures were; the *logits* are scaled up again, smoothly, and the largest of them decides. A
+    label map that is scaled up would have stairs.
+
+    Args:
+        model, image, multiple: As for `predict_any_size`.
+        short_side: In pixels. A photograph that is smaller stays as it is.
+        refine: Called with the logits and the scaled picture, returns better logits, as
+            `crf.refine_scores` does.
+
+    Returns:
+        Labels, uint8 (height, width).
+    """
+    image = as_rgb(image)
     height, width = image.shape[:2]
-    spare = [(-side) % multiple for side in (height, width)]
-    before = [side // 2 for side in spare]
-    padding = [(b, s - b) for b, s in zip(before, spare, strict=True)]
-    padded = np.pad(normalize(image), [*padding, (0, 0)], mode="edge")
-    logits = np.asarray(model(padded[None], training=False))[0]
-    return logits[before[0] : before[0] + height, before[1] : before[1] + width]
+    scale = min(1.0, short_side / min(height, width))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    small = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
+    logits = predict_any_size(model, small, multiple)
+    if refine is not None:
+        logits = refine(logits, small)
+    best = np.full((height, width), -np.inf, np.float32)
+    labels = np.zeros((height, width), np.uint8)
+    for number in range(logits.shape[-1]):  # one class at a time, for the sake of memory
+        scores = Image.fromarray(np.ascontiguousarray(logits[..., number], np.float32))
+        scores = np.asarray(scores.resize((width, height), Image.Resampling.BILINEAR))
+        labels[scores > best] = number
+        np.maximum(best, scores, out=best)
+    return labels
+
+
+@dataclass(frozen=True)
+class _Tile:
+    """One tile along one axis.
+
+    Attributes:
+        positions: int (length,), the picture's rows or columns that the net reads.
+        used: The part of its output that counts.
+        target: Where in the picture that part belongs.
+    """
+
+    positions: np.ndarray
+    used: slice
+    target: slice
+
+
+def _tiles(size: int, multiple: int, tile: int, margin: int) -> Iterator[_Tile]:
+    """Cut an axis of `size` pixels, padded as `predict_any_size` pads it, into tiles.
+
+    A margin ends where the padded picture ends: there the net must see the same rim as it would
+    in the whole picture.
+    """
+    before, padded = _extent(size, multiple)
+    for start in range(0, padded, tile):
+        left, right = max(start - margin, 0), min(start + tile + margin, padded)
+        first, last = max(start - before, 0), min(start - before + tile, size)
+        if first < last:
+            offset = first + before - left
+            yield _Tile(
+                _positions(left - before, right - left, size),
+                slice(offset, offset + last - first),
+                slice(first, last),
+            )
+
+
+def _extent(size: int, multiple: int) -> tuple[int, int]:
+    """Return how many pixels come before an axis, and its length, when padded to a multiple."""
+    spare = -size % multiple
+    return spare // 2, size + spare
+
+
+def _positions(start: int, length: int, size: int) -> np.ndarray:
+    """Return `length` positions from `start` on; those outside become the nearest inside."""
+    return np.clip(np.arange(start, start + length), 0, size - 1)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from xml.etree import ElementTree
 
-from tutorial_lib.outcomes import ANSI, failed_checks, metrics_of
+from tutorial_lib.outcomes import ANSI, failed_checks, load, metrics_of
+
+NBVAL = "Notebook cell execution failed"  # how nbval begins, whatever failed
+CHECKOUT = Path(__file__).resolve().parents[1]
 
 
 def notebooks_xml(report: dict) -> bytes:
@@ -80,15 +84,15 @@ def read_tests(folder: Path) -> dict | None:
     files: dict[str, list[tuple[float, str]]] = {}
     failures, skipped = [], 0
     for case in suite.iter("testcase"):
-        file = case.get("classname", "").replace(".", "/")
-        files.setdefault(file, []).append((float(case.get("time", 0)), case.get("name", "")))
+        file, name = place_of(case.get("classname", ""), case.get("name", ""))
+        files.setdefault(file, []).append((float(case.get("time", 0)), name))
         skipped += case.find("skipped") is not None
         for problem in [*case.findall("failure"), *case.findall("error")]:
             text = ANSI.sub("", problem.text or "")
             failures.append(
                 {
-                    "name": f"{file}: {case.get('name')}",
-                    "message": (problem.get("message") or text).strip().split("\n")[0][:300],
+                    "name": f"{file}: {name}",
+                    "message": headline(ANSI.sub("", problem.get("message", "")) or text)[:300],
                     "text": text,
                     "evidence": [name for name in evidence if name in text],
                 }
@@ -112,3 +116,30 @@ def read_tests(folder: Path) -> dict | None:
             key=lambda file: -file["seconds"],
         ),
     }
+
+
+def place_of(classname: str, name: str) -> tuple[str, str]:
+    """Return file and name of a test; nbval's cells are numbered as everywhere in the report."""
+    if not classname.endswith(".ipynb"):
+        return classname.replace(".", "/"), name
+    file = classname.removesuffix(".ipynb").replace(".", "/")
+    number = int(name.removeprefix("Cell "))
+    positions = code_positions(CHECKOUT / f"{file}.ipynb")
+    return file, f"cell {positions[number]}" if number < len(positions) else name
+
+
+@functools.cache
+def code_positions(path: Path) -> list[int]:
+    """Return where the code cells of a notebook stand among all its cells, counted from 1."""
+    cells = load(path)["cells"]
+    return [place for place, cell in enumerate(cells, start=1) if cell["cell_type"] == "code"]
+
+
+def headline(message: str) -> str:
+    """Return the one line of a failure's message that says most."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()] or ["failed"]
+    if lines[0] != NBVAL:
+        return lines[0]
+    found = lines[lines.index("Traceback:") + 1 :] if "Traceback:" in lines else lines
+    new, old = (next((x[2:] for x in found if x.startswith(sign)), "") for sign in ("- ", "+ "))
+    return f"says `{new}`, stored is `{old}`" if new or old else found[-1]

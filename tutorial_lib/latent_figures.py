@@ -21,9 +21,10 @@ from tutorial_lib import player, plotting
 from tutorial_lib.latent import nearest
 from tutorial_lib.plotting import PALETTE
 
-# What is drawn of the map: x from, x to, y from, y to. Fixed, so that pictures of two runs can be
-# laid on top of each other.
+# What is drawn of the map at least: x from, x to, y from, y to. The bundled digits fit into it,
+# so that pictures of two runs can be laid on top of each other.
 WINDOW = (-0.6, 1.8, -0.8, 1.0)
+STEP = 0.2  # a larger window is larger by whole steps
 MARKS = "os^Dvp*Xhd"
 X_LABEL, Y_LABEL = "from the ones to the sixes", "toward the fives"
 WALK_MS = 160
@@ -39,6 +40,7 @@ class Sheet:
         images: float (rows, columns, 28, 28).
         known: bool (rows, columns): whether the code of a training digit lies near.
         cell: Distance of two neighbors on the grid.
+        window: The edges of what is drawn: x from, x to, y from, y to.
     """
 
     xs: np.ndarray
@@ -46,11 +48,18 @@ class Sheet:
     images: np.ndarray
     known: np.ndarray
     cell: float
+    window: tuple[float, float, float, float]
 
 
-def sheet(
-    decode: Callable, known: np.ndarray, cell: float = 0.2, window: Sequence[float] = WINDOW
-) -> Sheet:
+def window(points: np.ndarray) -> tuple[float, float, float, float]:
+    """Return `WINDOW`, or as much more as it takes to see 98 % of points (n, 2) along each axis."""
+    low, high = np.percentile(points, [1, 99], axis=0)
+    low, high = np.floor(low / STEP) * STEP, np.ceil(high / STEP) * STEP
+    left, right, bottom, top = WINDOW
+    return min(left, low[0]), max(right, high[0]), min(bottom, low[1]), max(top, high[1])
+
+
+def sheet(decode: Callable, known: np.ndarray, cell: float = 0.2) -> Sheet:
     """Decode a grid of points of the map.
 
     Args:
@@ -58,16 +67,17 @@ def sheet(
         known: (n, 2), where the training digits lie on the map. A point is known if one of them
             lies within its cell, or as near as the cell's corners.
         cell: Distance of two points.
-        window: x from, x to, y from, y to.
     """
-    left, right, low, high = window
-    xs = np.arange(left + cell / 2, right, cell)
-    ys = np.arange(low + cell / 2, high, cell)
+    edges = window(known)
+    xs, ys = (
+        start + cell * (np.arange(round((stop - start) / cell)) + 0.5)
+        for start, stop in (edges[:2], edges[2:])
+    )
     points = np.stack(np.meshgrid(xs, ys), axis=-1).reshape(-1, 2)
     images = np.reshape(decode(points), (len(ys), len(xs), 28, 28))
     _, distances = nearest(points, known, 1)
     near = distances[:, 0].reshape(len(ys), len(xs)) <= cell / np.sqrt(2)
-    return Sheet(xs, ys, images, near, cell)
+    return Sheet(xs, ys, images, near, cell, edges)
 
 
 def show_map(
@@ -92,7 +102,7 @@ def show_map(
     if under is not None:
         draw_sheet(ax, under)
     draw_points(ax, points, labels, small=under is not None)
-    _frame(ax)
+    _frame(ax, under.window if under is not None else window(points))
     ax.legend(ncols=3, loc="lower right", bbox_to_anchor=(1, 1), handletextpad=0, borderaxespad=0)
     plotting.show(fig, alt=alt, dpi=plotting.PHOTO_DPI if under is not None else plotting.DPI)
 
@@ -121,14 +131,12 @@ def draw_sheet(ax, drawn: Sheet) -> None:
     # Rows of the grid rise, rows of a picture fall.
     picture = cells[::-1].transpose(0, 2, 1, 3, 4)
     picture = picture.reshape(len(drawn.ys) * 28, len(drawn.xs) * 28, 3)
-    half = drawn.cell / 2
-    edges = (drawn.xs[0] - half, drawn.xs[-1] + half, drawn.ys[0] - half, drawn.ys[-1] + half)
-    ax.imshow(np.clip(picture, 0, 1), extent=edges, interpolation="antialiased", zorder=0)
+    ax.imshow(np.clip(picture, 0, 1), extent=drawn.window, interpolation="antialiased", zorder=0)
 
 
-def _frame(ax) -> None:
+def _frame(ax, edges: Sequence[float]) -> None:
     """Give an axes the map's window and labels."""
-    left, right, low, high = WINDOW
+    left, right, low, high = edges
     ax.set(xlim=(left, right), ylim=(low, high), xlabel=X_LABEL, ylabel=Y_LABEL, aspect="equal")
 
 
@@ -169,7 +177,7 @@ def _walk_frames(walk, pictures, points, labels) -> list[np.ndarray]:
     fig = Figure(figsize=(6.6, 3.1), dpi=plotting.DPI, layout="constrained")
     left, right = fig.subplots(1, 2, width_ratios=(1.2, 1))
     draw_points(left, points, labels, small=True)
-    _frame(left)
+    _frame(left, window(points))
     left.legend(loc="upper right", fontsize=8)
     left.plot(*walk.T, color=PALETTE["ink"], linewidth=1)
     (here,) = left.plot([], [], "o", color=PALETTE["truth"], markersize=9)
@@ -283,14 +291,14 @@ def picker_html(points, labels, drawn: Sheet, fallback: bytes, title: str, alt: 
     """Return the picker of `show_picker` as one piece of HTML that needs nothing else."""
     template = Template(resources.files("tutorial_lib").joinpath("picker.html").read_text("utf-8"))
     rows, columns = drawn.known.shape
-    ground = _bare_map(points, labels)
+    ground = _bare_map(points, labels, drawn.window)
     return template.substitute(
         title=html.escape(title),
         alt=html.escape(alt),
         fallback=base64.b64encode(fallback).decode(),
         ground=base64.b64encode(ground).decode(),
         reel=base64.b64encode(_reel(drawn)).decode(),
-        window=json.dumps(WINDOW),
+        window=json.dumps(drawn.window),
         rows=rows,
         columns=columns,
         marks=html.escape(_legend_words(labels)),
@@ -310,9 +318,9 @@ def _reel(drawn: Sheet) -> bytes:
     return buffer.getvalue()
 
 
-def _bare_map(points, labels) -> bytes:
+def _bare_map(points, labels, edges: Sequence[float]) -> bytes:
     """Return the points alone, to the very edge of the window."""
-    left, right, low, high = WINDOW
+    left, right, low, high = edges
     fig = Figure(figsize=(3.6, 3.6 * (high - low) / (right - left)))
     ax = fig.add_axes((0, 0, 1, 1))
     draw_points(ax, points, labels, small=True)
@@ -323,10 +331,10 @@ def _bare_map(points, labels) -> bytes:
 
 def _picker_fallback(points, labels, drawn: Sheet, title: str) -> bytes:
     """Return a picture of five points on the map and what is decoded there."""
-    spots = [(0.0, 0.0), (0.5, 0.0), (1.0, 0.0), (0.6, 0.3), (0.6, 0.8)]
+    spots = [(0.05, 0.05), (0.55, 0.05), (1.05, 0.05), (0.65, 0.35), (0.65, 0.85)]
     fig, axes = plotting.figure(1, 6, title=title, size=(9.2, 2.6), width_ratios=[2] + [1] * 5)
     draw_points(axes[0], points, labels, small=True)
-    left, right, low, high = WINDOW
+    left, right, low, high = drawn.window
     axes[0].set(xlim=(left, right), ylim=(low, high), aspect="equal")
     for number, ((x, y), ax) in enumerate(zip(spots, axes[1:], strict=True), start=1):
         row, column = np.abs(drawn.ys - y).argmin(), np.abs(drawn.xs - x).argmin()

@@ -17,7 +17,8 @@ MADE_BY_PAPERMILL = {"papermill-error-cell-tag", "injected-parameters"}
 VERDICT = re.compile(r"([✓✗○]) Exercise (\S+):")
 TRUTH = re.compile(r"\b(?:True|False)\b")
 DEVICE = re.compile(r"^\w+ profile on (.+?) · Python", re.M)
-ANSI = re.compile(r"\x1b\[[0-9;]*m")
+ANSI = re.compile(r"(?:\x1b|#x1B)\[[0-9;]*m")  # pytest writes it in the second way into XML
+ENDS = ("start_time", "end_time")  # of a cell, as papermill notes them
 KEPT_TRACEBACK = 40  # lines, from the end
 THUMBNAIL = (320, 240)  # pixels at most
 
@@ -76,9 +77,6 @@ def read_cell(cell: dict, stored: dict, memory: Callable | None = None) -> dict:
         "metrics": metrics(outputs),
         "error": traceback(outputs),
     }
-
-
-ENDS = ("start_time", "end_time")
 
 
 def lines(outputs: list) -> list[str]:

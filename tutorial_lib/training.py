@@ -42,11 +42,13 @@ def pixel_cross_entropy(labels, logits):
     Returns:
         The mean over all pixels of the batch that are not void; 0 if all are.
     """
-    weights, labels = _weights_and_classes(labels)
-    losses = keras.losses.sparse_categorical_crossentropy(
-        labels, ops.cast(logits, "float32"), from_logits=True
-    )
-    return ops.sum(losses * weights) / ops.maximum(ops.sum(weights), 1.0)
+    labels, logits = ops.cast(labels, "int32"), ops.cast(logits, "float32")
+    seen = ops.cast(ops.not_equal(labels, VOID), "float32")
+    # -log softmax = log Σ exp(all scores) - the score of the right class. Void, class 255, is a
+    # row of zeros in one-hot form.
+    right = ops.sum(ops.one_hot(labels, ops.shape(logits)[-1]) * logits, axis=-1)
+    losses = ops.logsumexp(logits, axis=-1) * seen - right
+    return ops.sum(losses) / ops.maximum(ops.sum(seen), 1.0)
 
 
 def _weights_and_classes(labels):

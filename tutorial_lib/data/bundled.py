@@ -11,16 +11,14 @@ import dataclasses
 import functools
 import hashlib
 import json
-import multiprocessing
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from tutorial_lib.data import data_home, pictograms
+from tutorial_lib.data import data_home, glyphs, pictograms
 from tutorial_lib.data.cache import cached_folder
 from tutorial_lib.data.pictograms import COCO_SPEC, VOC_SPEC, Instance, Scene, SceneSpec
 from tutorial_lib.errors import InputError
@@ -50,7 +48,6 @@ COCO_CATEGORIES = {
     "diningtable": (67, "dining table", "furniture"),
     "tvmonitor": (72, "tv", "electronic"),
 }
-WORTH_IT = 200  # fewer scenes are made before other processes have started
 CROWD_EVERY = 40  # one scene in so many has an object annotated as a crowd, by run lengths
 
 
@@ -154,18 +151,14 @@ def _write_coco_scene(folder: Path, spec: SceneSpec, seed: int, index: int):
     ]
 
 
-def _in_parallel(function: Callable, indices: Sequence[int]) -> Iterator:
-    """Call a function for each index, on all cores if there are many; results in order."""
-    workers = min(os.cpu_count() or 1, 8)
-    # A process that is started afresh, as TensorFlow's threads demand, runs the caller's script
-    # once more unless that guards against it. A notebook is no script.
-    script = hasattr(sys.modules["__main__"], "__file__")
-    if len(indices) < WORTH_IT or workers == 1 or script:
-        yield from map(function, indices)
-        return
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(workers, context) as pool:
-        yield from pool.map(function, indices, chunksize=16)
+def _in_parallel(function: Callable, jobs: Sequence) -> Iterator:
+    """Call a function for each job on all cores; results come in order.
+
+    A scene depends on its index alone, so it does not matter which thread makes it.
+    """
+    glyphs.load_all()  # one thread reads the font, then several may draw
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield from pool.map(function, jobs)
 
 
 def _annotation(instance: Instance, image_id: int, crowd: bool) -> dict:
@@ -227,21 +220,26 @@ def _signed_area(contour: np.ndarray) -> float:
 
 
 def _write_voc(root: Path, spec: SceneSpec, seed: int, splits: dict[str, range]) -> None:
-    from tutorial_lib.data.voc import colormap
-
     for name in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
         (root / name).mkdir(parents=True)
     listed: dict[str, list[str]] = {}
     for split, indices in splits.items():
         listed[split] = [f"2012_{index:06d}" for index in indices]
-        for index, name in zip(indices, listed[split], strict=True):
-            scene = pictograms.compose(spec, seed, index)
-            _save_jpeg(scene.image, root / "JPEGImages" / f"{name}.jpg")
-            save_labels(scene, root / "SegmentationClass" / f"{name}.png", colormap())
+        jobs = list(zip(indices, listed[split], strict=True))
+        for _ in _in_parallel(lambda job: _write_voc_scene(root, spec, seed, *job), jobs):
+            pass  # the files are written
     listed["trainval"] = sorted(listed["train"] + listed["val"])
     for split, names in listed.items():
         path = root / "ImageSets" / "Segmentation" / f"{split}.txt"
         path.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+
+
+def _write_voc_scene(root: Path, spec: SceneSpec, seed: int, index: int, name: str) -> None:
+    from tutorial_lib.data.voc import colormap
+
+    scene = pictograms.compose(spec, seed, index)
+    _save_jpeg(scene.image, root / "JPEGImages" / f"{name}.jpg")
+    save_labels(scene, root / "SegmentationClass" / f"{name}.png", colormap())
 
 
 def save_labels(scene: Scene, path: Path, palette: np.ndarray) -> None:

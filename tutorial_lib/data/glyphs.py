@@ -82,6 +82,13 @@ def outline(name: str) -> Outline:
     )
 
 
+def load_all() -> None:
+    """Read all outlines that scenes may need from the font, which is no matter for threads."""
+    for names in (*CLASSES.values(), DISTRACTORS):
+        for name in names:
+            outline(name)
+
+
 def package_folder(package: str) -> Path:
     """Return the folder that a package is installed in, without importing it."""
     spec = importlib.util.find_spec(package)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tutorial_lib.exercises import Wrong, exercise
+from tutorial_lib.exercises import Wrong, answered, exercise
 
 
 @exercise("5.1")
@@ -51,6 +51,30 @@ def skip_parameters(answer) -> str:
 
 
 @exercise("5.4")
+def mean_over_valid_pixels(answer) -> str:
+    losses = np.array([[1.0, 2.0, 5.0], [4.0, 50.0, 60.0]])
+    labels = np.array([[0, 8, 8], [0, 255, 255]], np.uint8)
+    value = answered(answer(losses.copy(), labels.copy()))
+    hints = {
+        12 / 6: "You divided by all pixels; then a picture with more void would count for less.",
+        float(losses.mean()): "That counts void pixels too: leave them out of the sum.",
+        12.0: "That is the sum; divide it by the number of valid pixels.",
+        float(np.mean([2.0, 5.0])): "The background is a class too; only 255 is left out.",
+    }
+    for wrong, hint in hints.items():
+        if np.isclose(value, wrong):
+            raise Wrong(hint)
+    if not np.isclose(value, 3):
+        raise Wrong("Pick the losses whose label is not 255, add them up, divide by their number.")
+    void = np.full((2, 3), 255, np.uint8)
+    with np.errstate(all="ignore"):
+        empty = answer(losses, void)
+    if not np.isclose(empty, 0):
+        raise Wrong("A picture that is all void divides by zero; divide by at least 1.")
+    return "That one division is what makes pictures of all scales count alike."
+
+
+@exercise("5.5")
 def mean_iou(answer) -> str:
     right = float(np.mean([50 / 70, 20 / 35, 10 / 15]))
     hints = {

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from tutorial_lib.errors import check_choice
+from tutorial_lib.errors import InputError, check_choice
 
 STRIDES = (32, 16, 8)
 
@@ -52,7 +52,9 @@ def convolutionalize(classifier: keras.Model, padding: str = "valid") -> keras.M
     return model
 
 
-def build_fcn(classifier: keras.Model, stride: int = 32, classes: int = 21) -> keras.Model:
+def build_fcn(
+    classifier: keras.Model, stride: int = 32, classes: int = 21, learned: bool = False
+) -> keras.Model:
     """Build FCN-32s, FCN-16s or FCN-8s on a classifier (section 4.2, figure 3).
 
     The classifier's own score layer is dropped. All score layers, 1×1 convolutions without ReLU,
@@ -60,9 +62,10 @@ def build_fcn(classifier: keras.Model, stride: int = 32, classes: int = 21) -> k
     where the coarser one ended.
 
     Args:
-        classifier: As built by `vgg.build_vgg`, trained.
+        classifier: As built by `vgg.build_vgg`, or a backbone as of `backbones.load_backbone`.
         stride: 32, 16 or 8: pixels between the finest scores that are used.
         classes: Number of classes, the background counted as one.
+        learned: Let the net learn the kernels that enlarge, from a bilinear start.
 
     Returns:
         A model from float32 (batch, height, width, 3), sides multiples of 32, to logits
@@ -72,15 +75,45 @@ def build_fcn(classifier: keras.Model, stride: int = 32, classes: int = 21) -> k
         InputError: if the stride is none of the three.
     """
     check_choice("stride", stride, STRIDES)
-    body = convolutionalize(classifier, padding="same")
-    scores = score_layer(body.get_layer("fc7_dropout").output, classes, "score_fc7")
+    inputs, maps = feature_maps(classifier)
+    scores = score_layer(maps[32], classes, "score_fc7")
     for step, name in ((16, "pool4"), (8, "pool3")):
         if stride <= step:
-            scores = BilinearUpsampling(2, name=f"upsample_to_{name}")(scores)
-            skip = score_layer(body.get_layer(name).output, classes, f"score_{name}")
+            scores = BilinearUpsampling(2, learned, name=f"upsample_to_{name}")(scores)
+            skip = score_layer(maps[step], classes, f"score_{name}")
             scores = layers.Add(name=f"fuse_{name}")([scores, skip])
-    logits = BilinearUpsampling(stride, name=f"upsample_{stride}", dtype="float32")(scores)
-    return keras.Model(body.inputs[0], logits, name=f"fcn{stride}s")
+    enlarge = BilinearUpsampling(stride, learned, name=f"upsample_{stride}", dtype="float32")
+    return keras.Model(inputs, enlarge(scores), name=f"fcn{stride}s")
+
+
+def feature_maps(classifier: keras.Model):
+    """Return the input of a net and its maps at strides 8, 16 and 32.
+
+    Of a VGG those are pool3, pool4 and fc7, as in the paper; of any other net the deepest map at
+    each stride.
+
+    Raises:
+        InputError: if the net has no map at one of the strides.
+    """
+    if any(isinstance(layer, layers.Flatten) for layer in classifier.layers):
+        body = convolutionalize(classifier, padding="same")
+        names = {8: "pool3", 16: "pool4", 32: "fc7_dropout"}
+        return body.inputs[0], {step: body.get_layer(name).output for step, name in names.items()}
+    body = keras.models.clone_model(classifier)  # three nets on one backbone must not share it
+    body.set_weights(classifier.get_weights())
+    outputs = [layer.output for layer in body.layers]
+    probe = keras.KerasTensor((1, 256, 256, classifier.input_shape[-1]))
+    shapes = keras.Model(body.inputs, outputs).compute_output_spec(probe)
+    maps = {
+        256 // s.shape[1]: o
+        for s, o in zip(shapes, outputs, strict=True)
+        if s.shape[1:3] in [(256 // step, 256 // step) for step in STRIDES]
+    }
+    if set(maps) != set(STRIDES):
+        raise InputError(
+            f"{classifier.name} has no maps at strides 8, 16 and 32; it cannot be used"
+        )
+    return body.inputs[0], maps
 
 
 def score_layer(x, classes: int, name: str):
@@ -128,26 +161,60 @@ def interpolation_matrix(size: int, factor: int):
 class BilinearUpsampling(layers.Layer):
     """Enlarge maps by a transposed convolution with a bilinear kernel.
 
-    The kernel is fixed: the paper found that learning it gains next to nothing. Channels do not
-    mix, and the kernel is a product of two tents, so the layer is two small matrix products, one
-    for each axis, and not a convolution with a kernel of 2 factor × 2 factor × C × C.
+    Channels do not mix, and the kernel is a product of two tents, so the layer is two small matrix
+    products, one for each axis, and not a convolution with a kernel of 2 factor × 2 factor × C × C.
+    The kernel is fixed unless `learned`: the paper found that learning it gains next to nothing.
+    A learned one is still a product of two lines, one pair for each channel.
     """
 
-    def __init__(self, factor: int, **kwargs):
+    def __init__(self, factor: int, learned: bool = False, **kwargs):
         """Make the layer.
 
         Args:
             factor: How many times larger, whole and even.
+            learned: Whether the kernel is trained; it starts as the fixed one.
             kwargs: As for every Keras layer.
         """
         super().__init__(**kwargs)
         self.factor = factor
+        self.learned = learned
+
+    def build(self, input_shape):
+        if self.learned:
+            tent = np.sqrt(np.diag(bilinear_kernel(self.factor)))[:, None]
+            self.lines = self.add_weight(
+                shape=(2, 2 * self.factor, input_shape[-1]),
+                initializer=lambda shape, dtype=None: ops.broadcast_to(
+                    ops.cast(tent, dtype), shape
+                ),
+                name="lines",
+            )
+        super().build(input_shape)
 
     def call(self, x):
         height, width = ops.shape(x)[1:3]
+        if self.learned:
+            # The kernel reaches one cell beyond the rim: continue the map by its rim there.
+            x = ops.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="symmetric")
+            down, across = (
+                self._learned_matrix(line, size)
+                for line, size in ((self.lines[0], height), (self.lines[1], width))
+            )
+            return ops.einsum("ihc,bhjc->bijc", down, ops.einsum("jwc,bhwc->bhjc", across, x))
         down = interpolation_matrix(height, self.factor)
         across = interpolation_matrix(width, self.factor)
-        return ops.einsum("ih,bhwc,jw->bijc", down, x, across)
+        # Rows first, with columns and channels as one long axis: no transposition is needed.
+        channels = x.shape[-1]
+        x = ops.matmul(down, ops.reshape(x, (-1, height, width * channels)))
+        return ops.matmul(across, ops.reshape(x, (-1, height * self.factor, width, channels)))
+
+    def _learned_matrix(self, line, size: int):
+        """Return a line's matrices, (factor · size, size + 2, channels)."""
+        pixels, cells = ops.arange(self.factor * size), ops.arange(size + 2)
+        taps = pixels[:, None] + 3 * self.factor // 2 - self.factor * cells[None]
+        inside = ops.logical_and(taps >= 0, taps < 2 * self.factor)
+        values = ops.take(line, ops.clip(taps, 0, 2 * self.factor - 1), axis=0)
+        return values * ops.cast(inside, line.dtype)[..., None]
 
     def compute_output_shape(self, input_shape):
         batch, height, width, channels = input_shape
@@ -155,4 +222,4 @@ class BilinearUpsampling(layers.Layer):
         return (batch, *sides, channels)
 
     def get_config(self):
-        return {**super().get_config(), "factor": self.factor}
+        return {**super().get_config(), "factor": self.factor, "learned": self.learned}

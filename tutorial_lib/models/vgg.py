@@ -6,6 +6,8 @@ Simonyan & Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Re
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import keras
 import numpy as np
 from keras import layers
@@ -14,6 +16,7 @@ from tutorial_lib.errors import InputError, check_choice
 
 # Convolutions in each of the five blocks; their filters are 64, 128, 256, 512, 512 at width 1.
 BLOCKS = {16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
+IMAGENET_MEAN = (123.68, 116.779, 103.939)  # red, green, blue, from 0 to 255
 FILTERS = (64, 128, 256, 512, 512)
 
 
@@ -25,6 +28,7 @@ def build_vgg(
     fc_units: int = 4096,
     dropout: float = 0.5,
     batch_norm: bool = False,
+    imagenet_colors: bool = False,
 ) -> keras.Model:
     """Build the classifier.
 
@@ -49,6 +53,9 @@ def build_vgg(
     if input_size % 32 or input_size <= 0:
         raise InputError(f"input_size={input_size} must be a multiple of 32, for five poolings")
     x = inputs = keras.Input((input_size, input_size, 3), name="image")
+    if imagenet_colors:
+        offset = [127.5 - mean for mean in IMAGENET_MEAN]
+        x = layers.Rescaling(127.5, offset, name="imagenet_colors")(x)
     x = convolution_blocks(x, depth, width, batch_norm)
     x = layers.Flatten(name="flatten")(x)
     for name in ("fc6", "fc7"):
@@ -56,6 +63,49 @@ def build_vgg(
         x = layers.Dropout(dropout, name=f"{name}_dropout")(x)
     outputs = layers.Dense(classes, dtype="float32", name="score")(x)
     return keras.Model(inputs, outputs, name=f"vgg{depth}")
+
+
+def load_imagenet_vgg(depth: int = 16, weights: str | Path = "imagenet") -> keras.Model:
+    """Return VGG-16 or VGG-19 with the weights that ImageNet left, for colors from -1 to 1.
+
+    Its first layer turns our colors into what the weights expect: 0 to 255, less the mean color
+    of ImageNet. (They expect blue first, too; the first convolution's channels are turned round.)
+
+    Args:
+        depth: 16 or 19.
+        weights: "imagenet" downloads half a gigabyte; or the path of a file as keras.applications
+            publishes it, with the top.
+
+    Raises:
+        InputError: if the file is missing or is that of another net.
+    """
+    check_choice("depth", depth, BLOCKS)
+    build = {16: keras.applications.VGG16, 19: keras.applications.VGG19}[depth]
+    if weights != "imagenet" and not Path(weights).is_file():
+        raise InputError(f"{weights} is missing: the ImageNet weights of VGG-{depth}, with the top")
+    try:
+        source = build(weights=str(weights))
+    except ValueError as error:
+        raise InputError(f"{weights} does not fit VGG-{depth}: {error}") from None
+    return transplant(source, build_vgg(depth, dropout=0.5, imagenet_colors=True))
+
+
+def transplant(source: keras.Model, target: keras.Model) -> keras.Model:
+    """Copy the weights of a keras.applications VGG, layer by layer in order; returns the target.
+
+    Raises:
+        InputError: if the two have other layers.
+    """
+    sources = [layer for layer in source.layers if layer.weights]
+    targets = [layer for layer in target.layers if layer.weights]
+    shapes = [[w.shape for group in part for w in group.weights] for part in (sources, targets)]
+    if shapes[0] != shapes[1]:
+        raise InputError(f"{source.name} and {target.name} have different layers")
+    for number, (ours, theirs) in enumerate(zip(targets, sources, strict=True)):
+        kernel, bias = theirs.get_weights()
+        # Those weights come from Caffe, which reads blue, green, red.
+        ours.set_weights([kernel[:, :, ::-1] if number == 0 else kernel, bias])
+    return target
 
 
 def convolution_blocks(x, depth: int, width: float, batch_norm: bool = False):

@@ -1,0 +1,135 @@
+"""What the site makes of a notebook, without changing it.
+
+Solutions fold away with their verdicts, pictures get the alt text that their outputs carry, names
+of the library in the prose become links, and a button says how to open the chapter in JupyterLab.
+"""
+
+import base64
+import functools
+import hashlib
+import json
+from pathlib import Path
+
+from docutils import nodes
+from sphinx.transforms.post_transforms import SphinxPostTransform
+
+ANSWERS = ".exercises.chapter"  # the checks; no chapter links to its own solutions
+VERDICTS = tuple("○✓✗")
+
+
+def fold_solutions(app, doctree) -> None:
+    """Fold cells tagged `solution` as a whole: the verdict would give the answer away."""
+    for cell in doctree.findall(nodes.container):
+        if "tag_solution" in cell["classes"]:
+            cell["hide_mode"] = "all"
+            cell["prompt_show"], cell["prompt_hide"] = "Show a solution", "Hide the solution"
+
+
+def describe_pictures(app, doctree) -> None:
+    """Give each picture of an output its alt text. Sphinx finds it under the hash of its bytes."""
+    path = Path(app.env.doc2path(app.env.docname))
+    if path.suffix != ".ipynb":
+        return
+    texts = alt_texts(json.loads(path.read_text(encoding="utf-8")))
+    for image in doctree.findall(nodes.image):
+        image["alt"] = texts.get(Path(image["uri"]).stem) or image.get("alt", "")
+
+
+def alt_texts(notebook: dict) -> dict[str, str]:
+    """Return the alt texts of the pictures in the outputs, by the sha256 of the picture."""
+    texts = {}
+    for cell in notebook["cells"]:
+        for output in cell.get("outputs", []):
+            picture = output.get("data", {}).get("image/png")
+            if picture:
+                png = base64.b64decode("".join(picture))
+                alt = output["metadata"].get("image/png", {}).get("alt", "")
+                texts[hashlib.sha256(png).hexdigest()] = alt
+    return texts
+
+
+def mark_cells(app, doctree) -> None:
+    """Tell the reader's own code from source that a cell shows: only the former is a program.
+
+    Verdicts of exercises are sentences, and get a class for that.
+    """
+    for cell in doctree.findall(nodes.container):
+        for block in cell.findall(nodes.literal_block):
+            if "cell_input" in cell["classes"]:
+                block["language"] = "ipython3"
+            elif "cell_output" in cell["classes"] and block.astext()[:1] in VERDICTS:
+                block["classes"].append("verdict")
+
+
+class LinkNames(SphinxPostTransform):
+    """Turn `module.name` and `name` in the prose of chapters into links to the reference."""
+
+    default_priority = 15
+
+    def run(self) -> None:
+        if not self.env.docname.startswith("notebooks/"):
+            return
+        objects = self.env.domains["py"].objects
+        for literal in list(self.document.findall(nodes.literal)):
+            target = self._target(literal.astext().split("(")[0], objects)
+            if target and not isinstance(literal.parent, nodes.reference):
+                self._link(literal, target, objects[target])
+
+    def _target(self, text: str, objects) -> str | None:
+        """Return the full name, if exactly one object of the library is meant."""
+        if "." not in text and "_" not in text:
+            return None  # `w` and `fit` are the reader's own
+        names = [name for name in objects if name.endswith(f".{text}") and ANSWERS not in name]
+        return names[0] if len(names) == 1 else None
+
+    def _link(self, literal, name: str, entry) -> None:
+        from sphinx.util.nodes import make_refnode
+
+        copy = literal.deepcopy()
+        builder, here = self.app.builder, self.env.docname
+        link = make_refnode(builder, here, entry.docname, entry.node_id, copy, name)
+        literal.replace_self(link)
+
+
+def skip_fields(app, what, name, thing, skip, options) -> bool | None:
+    """Leave fields of classes to the list in the class's docstring, where they are explained."""
+    if what != "class" or callable(thing) or isinstance(thing, (classmethod, staticmethod)):
+        return None
+    explained = isinstance(thing, (property, functools.cached_property)) and thing.__doc__
+    return None if explained else True
+
+
+def add_lab_button(app, pagename, templatename, context, doctree) -> None:
+    """Offer JupyterLab beside Binder and Colab; it needs no address, only a checkout."""
+    if not pagename.startswith("notebooks/"):
+        return
+    buttons = context["header_buttons"]
+    group = next((b for b in buttons if b.get("label") == "launch-buttons"), None)
+    if group is None:
+        group = {
+            "type": "group",
+            "tooltip": "Run this chapter",
+            "icon": "fas fa-rocket",
+            "buttons": [],
+            "label": "launch-buttons",
+        }
+        buttons.append(group)
+    group["buttons"].append(
+        {
+            "type": "link",
+            "text": "JupyterLab",
+            "tooltip": "How to open it in JupyterLab, on your own computer",
+            "icon": "fas fa-laptop",
+            "url": context["pathto"]("start") + "#jupyterlab",
+        }
+    )
+
+
+def setup(app):
+    app.connect("doctree-read", fold_solutions)
+    app.connect("doctree-read", describe_pictures)
+    app.connect("doctree-read", mark_cells, priority=100)
+    app.add_post_transform(LinkNames)
+    app.connect("autodoc-skip-member", skip_fields)
+    app.connect("html-page-context", add_lab_button, priority=900)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

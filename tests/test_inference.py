@@ -1,0 +1,147 @@
+"""Prediction: pictures of every kind and size, tiles, bounded memory."""
+
+import tracemalloc
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from tutorial_lib import inference
+from tutorial_lib.errors import InputError
+from tutorial_lib.inference import (
+    as_rgb,
+    predict_any_size,
+    predict_at_scale,
+    predict_labels,
+    read_photograph,
+)
+
+RNG = np.random.default_rng(0)
+COLORS = RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8)
+
+
+def brightness(x, training):
+    """Stand in for a net: three scores a pixel, from the three colors."""
+    return x
+
+
+@pytest.fixture
+def save(tmp_path):
+    def save(array, name, mode=None, **options):
+        Image.fromarray(array, mode).save(tmp_path / name, **options)
+        return tmp_path / name
+
+    return save
+
+
+def test_sideways_photographs_are_turned_upright(save):
+    exif = Image.Exif()
+    for orientation, expected in ((3, COLORS[::-1, ::-1]), (6, np.rot90(COLORS, -1))):
+        exif[0x0112] = orientation
+        assert np.array_equal(read_photograph(save(COLORS, "a.png", exif=exif)), expected)
+
+
+def test_gray_palette_cmyk_and_16_bit(save, tmp_path):
+    gray = COLORS[..., 0]
+    for name in ("gray.png", "gray.jpg"):
+        image = read_photograph(save(gray, name))
+        assert image.shape == (20, 30, 3) and np.array_equal(image[..., 0], image[..., 2])
+    deep = (gray.astype(np.uint16) << 8) + 255
+    image = read_photograph(save(deep, "deep.png"))
+    assert np.array_equal(image[..., 1], gray)
+    flat = Image.new("RGB", (30, 20), (200, 30, 60))
+    flat.convert("CMYK").save(tmp_path / "cmyk.jpg", quality=100)
+    flat.quantize(4).save(tmp_path / "palette.png")
+    for name in ("cmyk.jpg", "palette.png"):
+        image = read_photograph(tmp_path / name)
+        assert image.shape == (20, 30, 3)
+        assert np.abs(image.astype(int) - [200, 30, 60]).max() <= 6
+
+
+def test_transparent_pictures_lie_on_white(save):
+    rgba = np.dstack([COLORS, np.full((20, 30), 255, np.uint8)])
+    rgba[:10, ..., 3] = 0
+    for image in (read_photograph(save(rgba, "a.png")), as_rgb(rgba)):
+        assert (image[:10] == 255).all() and np.array_equal(image[10:], COLORS[10:])
+    half = as_rgb(np.array([[[0, 128]]], np.uint8))
+    assert half.tolist() == [[[127, 127, 127]]]
+
+
+def test_what_is_no_photograph_is_one_line(tmp_path, save):
+    with pytest.raises(InputError, match="is missing; give the name of a photograph"):
+        read_photograph(tmp_path / "none.jpg")
+    (tmp_path / "text.jpg").write_text("not a picture")
+    with pytest.raises(InputError, match="cannot be decoded"):
+        read_photograph(tmp_path / "text.jpg")
+    whole = save(COLORS, "half.jpg").read_bytes()
+    (tmp_path / "half.jpg").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match="cannot be decoded"):
+        read_photograph(tmp_path / "half.jpg")
+    for array in (COLORS / 255, np.zeros((0, 4, 3), np.uint8), np.zeros((2, 2, 5), np.uint8)):
+        with pytest.raises(InputError, match="expected a uint8 image"):
+            as_rgb(array)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 70), (33, 64), (20, 30)])
+def test_any_size_keeps_every_pixel_in_its_place(size):
+    image = RNG.integers(0, 256, (*size, 3), dtype=np.uint8)
+    back = (predict_any_size(brightness, image) + 1) * 127.5
+    np.testing.assert_allclose(back, image, atol=1e-3)
+    labels = predict_labels(brightness, image)
+    assert labels.dtype == np.uint8 and np.array_equal(labels, image.argmax(axis=-1))
+
+
+@pytest.mark.parametrize("size", [(150, 97), (129, 200), (64, 161)])
+def test_tiles_equal_the_whole_picture(size, monkeypatch):
+    monkeypatch.setattr(inference, "LARGEST_WHOLE", 0)
+    keras.utils.set_random_seed(0)
+    net = keras.Sequential(
+        [
+            keras.Input((None, None, 3)),
+            keras.layers.Conv2D(8, 3, padding="same", activation="relu"),
+            keras.layers.MaxPooling2D(8),
+            keras.layers.Conv2D(8, 3, padding="same"),
+            keras.layers.UpSampling2D(8, interpolation="bilinear"),
+        ]
+    )  # one output pixel sees at most 24 pixels to each side
+    image = RNG.integers(0, 256, (*size, 3), dtype=np.uint8)
+    whole = predict_any_size(net, image, multiple=8).argmax(axis=-1)
+    tiled = predict_labels(net, image, multiple=8, tile=48, margin=24)
+    assert np.mean(tiled == whole) > 0.9999  # two scores may be equal up to rounding
+    without = predict_labels(net, image, multiple=8, tile=48, margin=0)
+    assert np.mean(without == whole) < 0.99
+
+
+def test_48_megapixels_in_bounded_memory():
+    image = np.broadcast_to(COLORS[:1, :1], (6000, 8000, 3))
+
+    def net(x, training):
+        return np.concatenate([x] * 7, axis=-1)  # 21 scores a pixel: 4 GB for the whole picture
+
+    tracemalloc.start()
+    labels = predict_labels(net, image)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert labels.shape == (6000, 8000) and (labels == COLORS[0, 0].argmax()).all()
+    assert peak < 600e6
+
+
+def test_tiles_must_lie_on_the_grid():
+    with pytest.raises(InputError, match="multiples of 32"):
+        predict_labels(brightness, COLORS, tile=100)
+
+
+def test_a_large_photograph_is_labeled_at_the_scale_of_training():
+    image = np.zeros((300, 400, 3), np.uint8)
+    image[:, 200:] = (0, 255, 0)
+    seen = []
+
+    def net(x, training):
+        seen.append(x.shape)
+        return x
+
+    labels = predict_at_scale(net, image, short_side=60)
+    assert seen == [(1, 64, 96, 3)] and labels.shape == (300, 400)
+    assert (labels[:, :195] == 0).all() and (labels[:, 205:] == 1).all()
+    assert np.array_equal(predict_at_scale(brightness, COLORS, 60), COLORS.argmax(axis=-1))

@@ -1,0 +1,61 @@
+"""Nets of `keras.applications` as bodies for an FCN, in place of VGG.
+
+A laptop that cannot train the paper's VGG-16 on photographs can train a MobileNet (Howard et al.,
+"MobileNets: Efficient Convolutional Neural Networks for Mobile Vision Applications", 2017).
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import keras
+
+from tutorial_lib.errors import InputError, check_choice
+
+# Those that read colors from -1 to 1, as all our nets do.
+BACKBONES = {
+    "mobilenet": "MobileNet",
+    "mobilenet_v2": "MobileNetV2",
+    "resnet50_v2": "ResNet50V2",
+    "xception": "Xception",
+}
+
+WIDTHS = {("1", "0"): 1.0, ("7", "5"): 0.75, ("5", "0"): 0.5, ("2", "5"): 0.25}  # in file names
+
+
+def load_backbone(name: str, weights: str | Path | None = "imagenet", **options) -> keras.Model:
+    """Return a net without its top, for pictures of any size.
+
+    Args:
+        name: One of `BACKBONES`.
+        weights: "imagenet" downloads them; a path takes them from a file, as keras.applications
+            publishes them (without the top); None starts from chance.
+        options: Passed on, e.g. `alpha=0.25` for a MobileNet of a quarter of the width. If it is
+            not given, it is read from the file's name, "mobilenet_2_5_224_tf_no_top.h5" say.
+
+    Raises:
+        InputError: if the name is unknown, or the weights are missing or those of another net.
+    """
+    check_choice("backbone", name, BACKBONES)
+    build = getattr(keras.applications, BACKBONES[name])
+    if weights not in (None, "imagenet"):
+        if not Path(weights).is_file():
+            raise InputError(f"{weights} is missing: the weights of {name}, without its top")
+        published = re.match(r"mobilenet_(\d)_(\d)_", Path(weights).name)
+        if published and name == "mobilenet":
+            options.setdefault("alpha", WIDTHS.get(published.group(1, 2), 1.0))
+        weights = str(weights)
+    size = (None, None, 3)
+    try:
+        if weights == "imagenet":
+            return build(include_top=False, weights=weights, input_shape=size, **options)
+        model = build(include_top=False, weights=None, input_shape=size, **options)
+        if weights:
+            model.load_weights(weights)
+        return model
+    except OSError as error:
+        raise InputError(f"the weights of {name} cannot be had ({error}); give a file") from None
+    except ValueError as error:
+        first = str(error).strip().splitlines()[0]
+        raise InputError(f"the weights do not fit {name} with {options}: {first}") from None
