@@ -51,7 +51,7 @@ class Clock(keras.callbacks.Callback):
         self.spent += time.perf_counter() - self.start
         self.cpu += time.process_time() - self.started
         if (epoch + 1) % self.every == 0:
-            iou = cat_iou(self.batches, lambda x: with_flip(self.model, x) > 0)
+            iou = cat_iou(self.batches, lambda x: (with_flip(self.model, x) > 0).astype(int))
             print(
                 f"epoch {epoch + 1:3}: {self.spent / 60:5.1f} minutes, {self.cpu / 60:5.1f} CPU "
                 f"minutes, loss {logs['loss']:.3f}, IoU of cats {iou:.3f}",

@@ -1,16 +1,12 @@
 """Digits and downloads: what is bundled, what is read from disk, what a bad server does."""
 
-import functools
-import hashlib
-import http.server
 import os
-import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tutorial_lib.data import download, mnist, registry
+from tutorial_lib.data import mnist, registry
 from tutorial_lib.errors import InputError
 
 
@@ -63,65 +59,6 @@ def test_a_missing_or_damaged_mnist_is_one_line(tmp_path, arrays):
         mnist.load("mnist", str(tmp_path))
     with pytest.raises(InputError, match="choose one of bundled, mnist"):
         mnist.load("digits")
-
-
-@pytest.fixture
-def server(tmp_path):
-    """Serve a folder on loopback; returns (folder, address)."""
-    folder = tmp_path / "served"
-    folder.mkdir()
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *args):
-            pass
-
-    handler = functools.partial(Quiet, directory=folder)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        yield folder, f"http://127.0.0.1:{running.server_port}"
-        running.shutdown()
-
-
-def offer(monkeypatch, mirrors, content=b"digits"):
-    checksum = "sha256:" + hashlib.sha256(content).hexdigest()
-    file = registry.RemoteFile("mnist/mnist.npz", tuple(mirrors), len(content), checksum)
-    dataset = registry.RemoteDataset("digits", "none", (file,), by_hand="mnist/mnist.npz")
-    monkeypatch.setitem(registry.DATASETS, "mnist", dataset)
-
-
-def fetch(home):
-    """Fetch without waiting for what does not come; returns the paths and what was said."""
-    lines = []
-    patience = download.Patience(tries=1)
-    options = registry.Options(home=home, echo=lines.append, patience=patience)
-    return registry.fetch("mnist", options), lines
-
-
-def test_fetch_checks_tries_the_next_mirror_and_remembers(server, tmp_path, monkeypatch):
-    folder, address = server
-    (folder / "good").write_bytes(b"digits")
-    (folder / "wrong").write_bytes(b"nonono")
-    offer(monkeypatch, [f"{address}/missing", f"{address}/wrong", f"{address}/good"])
-    (path,), _ = fetch(tmp_path)
-    assert path.read_bytes() == b"digits"
-    (folder / "good").unlink()
-    fetch(tmp_path)  # needs no server
-    path.write_bytes(b"damage")
-    (folder / "good").write_bytes(b"digits")
-    fetch(tmp_path)
-    assert path.read_bytes() == b"digits"
-
-
-def test_when_no_mirror_delivers_nothing_is_left_and_the_way_by_hand_is_told(
-    server, tmp_path, monkeypatch
-):
-    folder, address = server
-    (folder / "wrong").write_bytes(b"nonono")
-    offer(monkeypatch, [f"{address}/wrong", "http://127.0.0.1:9/closed"])
-    with pytest.raises(InputError, match="By hand: .*mnist/mnist.npz") as caught:
-        fetch(tmp_path)
-    assert "\n" not in str(caught.value)
-    assert not (tmp_path / "mnist" / "mnist.npz").exists()
 
 
 def test_unknown_data_set():

@@ -165,6 +165,19 @@ def many(server, count=20):
     return [RemoteFile(f"many/{n}", (f"{server.url}/{n}",), 1000) for n in range(count)]
 
 
+def test_mnist_is_fetched_once_and_again_when_damaged(server, tmp_path, monkeypatch):
+    file = dataclasses.replace(remote(server), target="mnist/mnist.npz")
+    offered = dataclasses.replace(registry.DATASETS["mnist"], files=(file,))
+    monkeypatch.setitem(registry.DATASETS, "mnist", offered)
+    options = registry.Options(home=tmp_path, patience=QUICK, echo=lambda line: None)
+    path = tmp_path / "mnist" / "mnist.npz"
+    for damage in (None, None, b"damaged"):
+        if damage:
+            path.write_bytes(damage)
+        assert registry.fetch("mnist", options) == [path] and path.read_bytes() == BODY
+    assert server.requests["/file"] == 2
+
+
 def test_many_files_at_once_say_what_they_will_cost(server, tmp_path):
     files, lines = many(server), []
     for n in (3, 8, 9):
