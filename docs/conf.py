@@ -44,7 +44,8 @@ extensions = [
 exclude_patterns = ["_generated", "README.md"]
 suppress_warnings = [
     "myst.header",  # a chapter may begin with a heading of its own level
-    "mystnb.unknown_mime_type",  # a cell may record figures for programs
+    "mystnb.unknown_mime_type",  # a cell may record figures for programs,
+    "mystnb.glue",  # and twice under one name
     "config.cache",  # the folder of doctrees is thrown away
 ]
 
