@@ -58,7 +58,7 @@ class Stage:
 QUICK = {
     "scenes": 1600,
     "validation": 100,
-    "stages": {32: Stage(1, 1, 1e-3), 16: Stage(1, 2, 1e-3), 8: Stage(1, 4, 1e-3)},
+    "stages": {32: Stage(1, 2, 5e-4), 16: Stage(1, 2, 1e-3), 8: Stage(1, 4, 1e-3)},
     "batch_size": 4,
     "crop": 160,
     "scales": (0.75, 1.33),
