@@ -15,6 +15,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from PIL import Image
 
 from tutorial_lib import player, plotting
@@ -27,6 +28,12 @@ WINDOW = (-0.6, 1.8, -0.8, 1.0)
 STEP = 0.2  # a larger window is larger by whole steps
 MARKS = "os^Dvp*Xhd"
 X_LABEL, Y_LABEL = "from the ones to the sixes", "toward the fives"
+LETTER = 0.085  # inches that a letter beside a row of digits takes
+NUMBERED = {
+    "color": "white",
+    "fontweight": "bold",
+    "bbox": {"boxstyle": "circle", "facecolor": PALETTE["truth"], "edgecolor": "white"},
+}
 WALK_MS = 160
 WALK_COLORS, GRAYS = 160, 16  # few grays leave enough colors for the points
 
@@ -103,7 +110,17 @@ def show_map(
         draw_sheet(ax, under)
     draw_points(ax, points, labels, small=under is not None)
     _frame(ax, under.window if under is not None else window(points))
-    ax.legend(ncols=3, loc="lower right", bbox_to_anchor=(1, 1), handletextpad=0, borderaxespad=0)
+    ax.legend(
+        ncols=3,
+        loc="lower right",
+        bbox_to_anchor=(1, 1),
+        handletextpad=0,
+        borderaxespad=0,
+        frameon=False,
+        markerscale=1.6 if under is not None else 1.2,
+        title="digit",
+        fontsize=11,
+    )
     plotting.show(fig, alt=alt, dpi=plotting.PHOTO_DPI if under is not None else plotting.DPI)
 
 
@@ -193,24 +210,28 @@ def _walk_frames(walk, pictures, points, labels) -> list[np.ndarray]:
     return frames
 
 
-def show_digits(rows: Sequence[Sequence[np.ndarray]], captions=None, *, title: str, alt: str):
+def show_digits(rows: Sequence | dict[str, Sequence], captions=None, *, title: str, alt: str):
     """Show rows of digits, all of one length, on one scale from 0 to 1.
 
     Args:
-        rows: Each a sequence of arrays (28, 28) or (28, 28, 1).
-        captions: A short text for each digit of all rows.
+        rows: Each a sequence of arrays (28, 28) or (28, 28, 1); a dict names them, at their left.
+        captions: A short text above each column.
         title, alt: As for `plotting.figure` and `plotting.show`.
     """
-    plotting.show_images(
-        [image for row in rows for image in row],
-        captions,
-        title=title,
-        alt=alt,
-        columns=len(rows[0]),
-        cell=min(1.25, 8.4 / len(rows[0])),
-        vmin=0,
-        vmax=1,
-    )
+    names, rows = zip(*rows.items(), strict=True) if isinstance(rows, dict) else (None, rows)
+    margin = 0.1 + (LETTER * max(map(len, names)) if names else 0)
+    cell = min(1.25, (9 - margin) / len(rows[0]))
+    size = (cell * len(rows[0]) + margin, cell * len(rows) + (0.65 if captions else 0.4))
+    fig, axes = plotting.figure(len(rows), len(rows[0]), title=title, size=size, squeeze=False)
+    for place, row in zip(axes, rows, strict=True):
+        for ax, image in zip(place, row, strict=True):
+            plotting.bare(ax)
+            ax.imshow(np.reshape(image, (28, 28)), cmap="gray", vmin=0, vmax=1)
+    for ax, name in zip(axes[:, 0], names or (), strict=bool(names)):
+        ax.set_ylabel(name, rotation=0, ha="right", va="center")
+    for ax, caption in zip(axes[0], captions or (), strict=bool(captions)):
+        ax.set_title(caption, fontsize=9)
+    plotting.show(fig, alt=alt, dpi=plotting.PHOTO_DPI)
 
 
 def show_signs(points: np.ndarray, labels: np.ndarray, *, title: str, alt: str) -> None:
@@ -218,14 +239,27 @@ def show_signs(points: np.ndarray, labels: np.ndarray, *, title: str, alt: str) 
 
     Args:
         points: (n, 2).
-        labels: (n,) from 0 to 9.
+        labels: (n,) from 0 to 9. A large sign marks the median of each kind.
         title, alt: As for `plotting.figure` and `plotting.show`.
     """
-    fig, ax = plotting.figure(title=title, size=(6.4, 5.6))
+    width, height = np.ptp(points, axis=0)
+    fig, ax = plotting.figure(title=title, size=(6.4, float(np.clip(5.8 * height / width, 4, 8))))
     for digit in np.unique(labels):
-        color = plotting.CYCLE[digit % len(plotting.CYCLE)]
-        ax.scatter(*points[labels == digit].T, marker=f"${digit}$", s=34, color=color, linewidths=0)
-    ax.set(aspect="equal", xlabel="first number of the code", ylabel="second number")
+        own = points[labels == digit]
+        color = plotting.CYCLE[digit % 4]  # the dark ones; the signs themselves tell kinds apart
+        ax.scatter(*own.T, marker=f"${digit}$", s=34, color=color, linewidths=0)
+        ax.annotate(
+            str(digit),
+            np.median(own, axis=0),
+            ha="center",
+            va="center",
+            color=color,
+            fontsize=20,
+            fontweight="bold",
+            path_effects=[withStroke(linewidth=4, foreground="white")],
+            zorder=3,
+        )
+    ax.set(aspect="equal", xlabel="first number of the code", ylabel="second number of the code")
     plotting.show(fig, alt=alt)
 
 
@@ -342,5 +376,5 @@ def _picker_fallback(points, labels, drawn: Sheet, title: str) -> bytes:
         spot = drawn.xs[column], drawn.ys[row]
         ax.set_title(f"{number}: ({spot[0]:.2f}, {spot[1]:.2f})", fontsize=9)
         plotting.bare(ax)
-        axes[0].annotate(str(number), spot, color=PALETTE["truth"], fontweight="bold")
+        axes[0].annotate(str(number), spot, ha="center", va="center", fontsize=8, **NUMBERED)
     return plotting.to_png(fig, dpi=plotting.PHOTO_DPI)
