@@ -179,7 +179,7 @@ def test_frames_of_a_walk_keep_exact_grays():
     ramp = np.linspace(0, 1, 784).reshape(1, 28, 28)
     (frame,) = figures._walk_frames(np.zeros((1, 2)), ramp, POINTS, LABELS)
     grays = frame[np.ptp(frame, axis=-1) == 0]
-    assert set(range(0, 256, 17)) <= set(grays)
+    assert set(range(0, 256, 17)) <= set(grays.ravel().tolist())
     assert len(np.unique(frame.reshape(-1, 3), axis=0)) <= figures.WALK_COLORS
 
 
