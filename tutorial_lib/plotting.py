@@ -173,14 +173,29 @@ def faded(image: np.ndarray) -> np.ndarray:
 
 
 def show_curves(
-    curves: dict[str, Sequence[float]], *, title: str, alt: str, x: str = "epoch", y: str = "loss"
+    curves: dict[str, Sequence[float]],
+    *,
+    title: str,
+    alt: str,
+    x: str = "epoch",
+    y: str = "loss",
+    top: float | None = None,
 ) -> None:
-    """Draw one line per entry against 1, 2, 3, …, each labeled at its end."""
+    """Draw one line per entry against 1, 2, 3, …, each labeled at its end.
+
+    Args:
+        curves: Name → values.
+        title, alt: As for `figure` and `show`.
+        x, y: Names of the axes.
+        top: Where the vertical axis, which then begins at 0, ends; by default it fits the values.
+    """
     fig, ax = figure(title=title, size=(6.4, 3.2))
     lines = {name: ax.plot(range(1, len(v) + 1), v, linewidth=2)[0] for name, v in curves.items()}
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.set_xlabel(x)
     ax.set_ylabel(y)
+    if top is not None:
+        ax.set_ylim(0, top)
     label_ends(ax, lines)
     show(fig, alt=alt)
 
