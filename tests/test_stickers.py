@@ -108,6 +108,12 @@ def test_preview_on_light_and_dark():
     picture = stickers.preview(stickers.make_sticker(BLUE, disk()))
     assert picture.shape == (512, 1024, 3)
     assert picture[0, :512].min() > 200 and picture[0, 512:].max() < 70
+    wide = stickers.make_sticker(
+        BLUE, np.ones((20, 100)).repeat(3, 0) * (np.arange(60) < 30)[:, None]
+    )
+    board = stickers.on_board(wide, dark=True)
+    assert wide.shape[0] < 400 and board.shape == (512, 512, 3)
+    assert board[:50].max() < 70 and board[256, 256].tolist() == [0, 0, 255]
 
 
 def test_a_missing_object_is_named_with_what_is_there():

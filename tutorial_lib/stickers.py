@@ -129,6 +129,14 @@ def on_background(sticker: np.ndarray, square: int = 16, dark: bool = False) -> 
     return np.rint(sticker[..., :3] * alpha + board * (1 - alpha)).astype(np.uint8)
 
 
+def on_board(sticker: np.ndarray, dark: bool = False) -> np.ndarray:
+    """Show a sticker in the middle of a square checkerboard, as `on_background` does: uint8 RGB."""
+    side = max(sticker.shape[:2])
+    spare = [side - length for length in sticker.shape[:2]]
+    middle = [(room // 2, room - room // 2) for room in spare]
+    return on_background(np.pad(sticker, (*middle, (0, 0))), dark=dark)
+
+
 def preview(sticker: np.ndarray) -> np.ndarray:
     """Show a sticker on light and on dark, side by side: uint8 RGB."""
     return np.hstack([on_background(sticker), on_background(sticker, dark=True)])
