@@ -127,7 +127,7 @@ def show_images(
 
     Args:
         images: HW or HWC arrays; uint8, or floats in [0, 1] for color.
-        captions: One short text per picture.
+        captions: One short text per picture, or only those of the first row: heads of columns.
         title, alt: As for `figure` and `show`.
         columns: Pictures in a row; by default all up to five.
         cell: Width of one picture in inches.
@@ -138,6 +138,8 @@ def show_images(
     shape = np.shape(images[0])
     height = cell * shape[0] / shape[1]
     size = (cell * columns + 0.2, (height + (0.3 if captions else 0.05)) * rows + 0.45)
+    if captions and len(captions) <= columns:  # they are the heads of columns
+        size = (size[0], size[1] - 0.25 * (rows - 1))
     fig, axes = figure(rows, columns, title=title, size=size, squeeze=False)
     for ax in axes.flat:
         bare(ax)

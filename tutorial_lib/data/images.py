@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,6 +87,44 @@ def check_same_size(image_path: Path, image: np.ndarray, labels: np.ndarray) -> 
             f"{image_path} is {image.shape[1]}×{image.shape[0]} pixels, its mask "
             f"{labels.shape[1]}×{labels.shape[0]}; replace one of the two"
         )
+
+
+def showcase(samples: Iterable[Sample], label: int, size: int) -> Sample:
+    """Choose the sample that shows a class best, and cut a square around it.
+
+    That is the one with most pixels of the class, among those where the picture's rim does not
+    cut it off, if there are any.
+
+    Args:
+        samples: At least one.
+        label: The class.
+        size: Side of the square in pixels.
+    """
+
+    def view(sample: Sample) -> tuple[bool, int]:
+        mask = sample.labels == label
+        cut_off = any(side.any() for side in (mask[0], mask[-1], mask[:, 0], mask[:, -1]))
+        return not cut_off and mask.any(), mask.sum()
+
+    best = max(samples, key=view)
+    return square_around(best, best.labels == label, size)
+
+
+def square_around(sample: Sample, mask: np.ndarray, size: int) -> Sample:
+    """Cut out a square with the mask in its middle, or as near to it as the picture allows.
+
+    Args:
+        sample: Where the picture is smaller than the square, all of it stays.
+        mask: bool (height, width); if it is empty, the middle of the picture counts.
+        size: Side of the square in pixels.
+    """
+    window = []
+    for axis, side in enumerate(mask.shape):
+        found = np.flatnonzero(mask.any(axis=1 - axis))
+        first, last = (found[0], found[-1]) if found.size else (0, side - 1)
+        start = np.clip((first + last + 1 - size) // 2, 0, max(side - size, 0))
+        window.append(slice(start, start + size))
+    return Sample(sample.id, sample.image[tuple(window)], sample.labels[tuple(window)])
 
 
 def normalize(image: np.ndarray) -> np.ndarray:
