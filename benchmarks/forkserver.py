@@ -60,10 +60,10 @@ def work(connection: socket.socket) -> int:
     os.environ.update(job["environment"])
     sys.path[:0] = job["environment"].get("PYTHONPATH", "").split(os.pathsep)
     threading.Thread(target=end_with, args=[connection], daemon=True).start()
+    descriptor = os.open(job.get("output", os.devnull), os.O_WRONLY | os.O_CREAT)
+    for standard in (1, 2):
+        os.dup2(descriptor, standard)
     if "output" in job:
-        descriptor = os.open(job["output"], os.O_WRONLY | os.O_CREAT)
-        for standard in (1, 2):
-            os.dup2(descriptor, standard)
         import pytest
 
         code = pytest.main(job["arguments"])

@@ -23,6 +23,7 @@ import argparse
 import collections
 import concurrent.futures
 import contextlib
+import hashlib
 import json
 import os
 import random
@@ -39,6 +40,7 @@ ROOT = HERE.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import forkserver, mutants, recording  # noqa: E402, the folder is not installed
+from benchmarks.copies import copy_project, notebook_path, put  # noqa: E402
 
 SHARE_IN_LIBRARY = 0.4
 TIMEOUT = 3600  # seconds
@@ -100,10 +102,6 @@ def range_of(change: mutants.Change) -> range:
     return range(change.lines[0], change.lines[1] + 1)
 
 
-def notebook_path(number: str) -> Path:
-    return next((ROOT / "notebooks").glob(f"{number}_*.ipynb"))
-
-
 def choose(number: str, count: int, seed: int, executed) -> list[Mutant]:
     """Draw mutants, each kind of change equally often; a longer draw begins with a shorter one."""
     rng = random.Random(f"{seed} {number}")
@@ -136,12 +134,7 @@ def project(notebook: str, workplace: Path):
     """Copy what one notebook needs; its caches are linked, so that no mutant spoils another's."""
     with tempfile.TemporaryDirectory(dir=workplace) as name:
         folder = Path(name)
-        (folder / "notebooks").mkdir()
-        shutil.copy(ROOT / "notebooks" / f"{notebook}.ipynb", folder / "notebooks")
-        shutil.copy(ROOT / "pyproject.toml", folder)
-        no_caches = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / "tutorial_lib", folder / "tutorial_lib", ignore=no_caches)
-        shutil.copytree(ROOT / "data" / "checkpoints", folder / "data" / "checkpoints")
+        copy_project(folder, [notebook])
         (workplace / "data").mkdir(exist_ok=True)
         shutil.copytree(workplace / "data", folder / "home", copy_function=os.link)
         yield folder
@@ -220,8 +213,12 @@ def prepare(number: str, workplace: Path) -> tuple[set[tuple[str, int]], list[st
     """Check a chapter unchanged: which lines of the library it executes, and what it shows.
 
     It is done twice, first with every training, then with all of them replayed: the notebook must
-    pass both times, and show the same.
+    pass both times, and show the same. The workplace keeps what was found.
     """
+    kept = workplace / f"{digest(number)}.json"
+    if kept.exists():
+        rows, shown = json.loads(kept.read_text(encoding="utf-8"))
+        return {(name, line) for name, line in rows}, shown
     startup = workplace / "ipython" / "profile_default" / "startup"
     startup.mkdir(parents=True, exist_ok=True)
     shutil.copy(HERE / "replaying.py", startup / "00-replaying.py")
@@ -244,7 +241,16 @@ def prepare(number: str, workplace: Path) -> tuple[set[tuple[str, int]], list[st
             raise SystemExit(f"{notebook} is not the same twice, in {where}:\n{said[-4000:]}")
         text = lines.read_text(encoding="utf-8").split()
     executed = {(name, int(line)) for name, _, line in (row.rpartition(":") for row in text)}
+    kept.write_text(json.dumps([sorted(executed), again]), encoding="utf-8")
     return executed, again
+
+
+def digest(number: str) -> str:
+    """Return a name for the state of a chapter and the library."""
+    found = hashlib.sha256()
+    for path in (notebook_path(number), *sorted((ROOT / "tutorial_lib").rglob("*.py"))):
+        found.update(path.read_bytes())
+    return f"{number}-{found.hexdigest()[:16]}"
 
 
 def differing(first: list[str], second: list[str]) -> list[str]:
@@ -313,12 +319,20 @@ def main() -> None:
     parser.add_argument("--log", type=Path, help="file of verdicts, to go on from")
     parser.add_argument("--minutes", type=float, default=1e9, help="begin no mutant after these")
     parser.add_argument("--summary", action="store_true", help="print the table of a log")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/checking.md")
     parser.add_argument("--workplace", type=Path, help="folder whose data/ and trainings/ are kept")
     options, start = parser.parse_args(), time.monotonic()
     records = read_log(options.log)
-    if options.summary:
-        print(table(records))
-        return
+    if not options.summary:
+        records += try_mutants(options, start, records)
+    print(table(records))
+    if options.write:
+        put("mutations", table(records))
+
+
+def try_mutants(options, start: float, known: list[dict]) -> list[dict]:
+    """Try the mutants that are not known yet; return their records."""
+    records = []
     with contextlib.ExitStack() as stack:
         workplace = options.workplace or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         workplace.mkdir(parents=True, exist_ok=True)
@@ -329,8 +343,8 @@ def main() -> None:
             executed, shown = prepare(number, workplace)
             originals[notebook_path(number).stem] = shown
             chosen += choose(number, options.count, options.seed, executed)
-        known = {record["mutant"] for record in records}
-        new = [mutant for mutant in chosen if mutant.name not in known]
+        names = {record["mutant"] for record in known}
+        new = [mutant for mutant in chosen if mutant.name not in names]
         pool = stack.enter_context(concurrent.futures.ThreadPoolExecutor(options.workers))
         end = start + 60 * options.minutes
         futures = [pool.submit(judge, mutant, originals, workplace, end) for mutant in new]
@@ -343,7 +357,7 @@ def main() -> None:
             if options.log:
                 with options.log.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(record, ensure_ascii=False) + "\n")
-    print(table(records))
+    return records
 
 
 if __name__ == "__main__":
