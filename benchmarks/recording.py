@@ -6,7 +6,8 @@ import json
 import os
 from pathlib import Path
 
-OUTPUTS = "MUTATIONS_OUTPUTS"  # environment variable: the file, one JSON list a cell
+# Environment variable: the file. It gets a JSON list a cell: id, what is visible, outputs.
+OUTPUTS = "MUTATIONS_OUTPUTS"
 
 
 def pytest_runtest_setup(item) -> None:
@@ -18,8 +19,11 @@ def pytest_runtest_setup(item) -> None:
 
 
 def write_down(self, test, ref, skip_compare=None) -> bool:
+    from tutorial_lib.storage import canonical_output
+
     with Path(os.environ[OUTPUTS]).open("a", encoding="utf-8") as file:
-        file.write(json.dumps([self.cell["id"], *visible(test)], sort_keys=True) + "\n")
+        row = [self.cell["id"], visible(test), [canonical_output(output) for output in test]]
+        file.write(json.dumps(row, sort_keys=True) + "\n")
     return self.compared(test, ref, skip_compare)
 
 
