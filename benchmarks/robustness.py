@@ -3,9 +3,9 @@
     python benchmarks/robustness.py 01 02 --matplotlib 3.11.1 --log build/robustness.jsonl --write
     python benchmarks/robustness.py 03 --only "SSE4.1" "oneDNN off"
 
-Every variant checks the notebooks as `make test` does, in a copy of the project. With `--log`, each
-outcome is appended to a file, and what is in it is not tried again. `--write` puts the table into
-docs/checking.md.
+Every variant checks the notebooks as `make test` does, in a copy of the project; the exit status is
+1 if a check failed. With `--log`, each outcome is appended to a file, and what is in it is not
+tried again. `--write` puts the table into docs/checking.md.
 
 It also measures by how much the pictures of trained nets differ from the stored ones, at most over
 all variants: that is what a tag such as `figure-within-30%` should go by. `--tag` writes such tags
@@ -227,21 +227,23 @@ def main() -> None:
     known = {(record["variant"], record["notebook"]) for record in records}
     for record in outcomes(options, known):
         records.append(record)
-        print(f"{record['notebook']}, {record['variant']}: {outcome(record)}", flush=True)
+        line = f"{record['notebook']}, {record['variant']}: {outcome(record)}"
+        print(line, file=sys.stderr, flush=True)
         if options.log:
             options.log.parent.mkdir(parents=True, exist_ok=True)
             with options.log.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record, ensure_ascii=False) + "\n")
     print(table(records))
-    largest = trained_figures(records)
+    largest, errors = trained_figures(records), sys.stderr
     for (name, cell), distance in largest.items():
-        print(f"{name} {cell}: {distance:.2f}, so figure-within-{percent(distance)}%")
+        print(f"{name} {cell}: {distance:.2f}, so figure-within-{percent(distance)}%", file=errors)
     others = {case for r in records for case, d in r["distances"].items() if 0 < d <= TOLERANCE}
-    print(f"drawings that differ in some variant, within the tolerance: {len(others)}")
+    print(f"drawings that differ somewhere, within the tolerance: {len(others)}", file=errors)
     if options.write:
         put("robustness", table(records))
     if options.tag:
         write_tags(largest)
+    sys.exit(not all(record["passed"] for record in records))
 
 
 def outcomes(options, known: set[tuple[str, str]]) -> Iterator[dict]:
