@@ -43,7 +43,7 @@ def _describe_axes(ax) -> Iterator[str]:
     yield from (f"{name}: {text}" for name, text in texts.items() if text)
     if legend := ax.get_legend():
         yield from (f"legend: {text.get_text()}" for text in legend.get_texts())
-    yield from (f"text: {text.get_text()}" for text in ax.texts)
+    yield from sorted({f"text: {text.get_text()}" for text in ax.texts})
     for name, axis in (("x", ax.xaxis), ("y", ax.yaxis)):
         yield from _describe_axis(ax, name, axis)
     marks = (*ax.lines, *ax.patches, *ax.collections, *ax.images)
@@ -70,7 +70,7 @@ def _numbers(name: str, values: Iterable[float]) -> Iterator[str]:
     has more.
     """
     values = [float(value) for value in values]
-    if all(abs(value - round(value, 3)) < 1e-9 for value in values):
+    if all(value == round(value, 3) for value in values):
         yield f"{name}: {' '.join(f'{value:g}' for value in values)}"
 
 
