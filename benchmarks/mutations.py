@@ -145,6 +145,12 @@ def project(notebook: str, workplace: Path, originals: dict[str, list] | None = 
         yield folder
 
 
+def add(source: str, target: str) -> None:
+    """Copy a file, unless it is there already."""
+    if not Path(target).exists():
+        shutil.copy2(source, target)
+
+
 def edit(path: Path, field: str, values: dict) -> None:
     """Replace one field of some cells of a notebook: id → value."""
     notebook = json.loads(path.read_text(encoding="utf-8"))
@@ -239,7 +245,7 @@ def prepare(number: str, workplace: Path) -> tuple[set[tuple[str, int]], list[st
         print(f"{notebook}: unchanged, {time.monotonic() - start:.0f} s", flush=True)
         if not passed:
             raise SystemExit(f"{notebook} does not pass unchanged:\n{said[-4000:]}")
-        shutil.copytree(folder / "home", workplace / "data", dirs_exist_ok=True)
+        shutil.copytree(folder / "home", workplace / "data", copy_function=add, dirs_exist_ok=True)
         text = lines.read_text(encoding="utf-8").split()
     executed = {(name, int(line)) for name, _, line in (row.rpartition(":") for row in text)}
     kept.write_text(json.dumps([sorted(executed), shown]), encoding="utf-8")
