@@ -15,6 +15,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from tutorial_lib.describing import describe
 from tutorial_lib.errors import InputError
 
 # Blue input and green output, as the convolution literature draws them. Each pair of colors
@@ -82,7 +83,7 @@ def to_png(fig: Figure, dpi: int = DPI) -> bytes:
 
 
 def show(fig: Figure, *, alt: str, dpi: int = DPI) -> None:
-    """Display a figure in the notebook, with its text alternative.
+    """Display a figure in the notebook, with its text alternative and what is drawn in it.
 
     Args:
         fig: As made by `figure`.
@@ -100,7 +101,8 @@ def show(fig: Figure, *, alt: str, dpi: int = DPI) -> None:
     from IPython.display import Image, display
 
     width = round(fig.get_figwidth() * DISPLAY_DPI)
-    display(Image(to_png(fig, dpi), format="png", width=width, alt=alt))
+    picture, drawn = to_png(fig, dpi), {"drawn": describe(fig)}
+    display(Image(picture, format="png", width=width, alt=alt, metadata=drawn))
 
 
 def bare(ax) -> None:
