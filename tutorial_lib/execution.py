@@ -7,6 +7,7 @@ notebook stays, and the report names the cell. A run never touches the stored ou
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from pathlib import Path
 
 from tutorial_lib import outcomes, report
 from tutorial_lib.errors import InputError, check_choice
+from tutorial_lib.files import write_atomically
+from tutorial_lib.notebook import join_streams
 from tutorial_lib.profiles import PROFILES
 from tutorial_lib.watching import MemoryWatch, ledger
 
@@ -186,6 +189,11 @@ def execute(
     result.seconds = round(time.perf_counter() - start, 1)
     result.megabytes = round(memory.peak(0, time.time()) / 1e6)
     executed = outcomes.load(output)
+    for cell in executed["cells"]:
+        if "outputs" in cell:
+            cell["outputs"] = join_streams(cell["outputs"])
+    if executed["cells"]:
+        write_atomically(output, json.dumps(executed, indent=1, ensure_ascii=False) + "\n")
     result.cells = outcomes.read_cells(executed, outcomes.load(source), memory.peak)
     result.device = outcomes.device(executed)
     if result.status != "passed":
