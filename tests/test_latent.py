@@ -166,6 +166,17 @@ def test_rows_of_digits_are_named_and_columns_captioned(monkeypatch):
     assert len(made[1].axes) == 3
 
 
+def test_rivals_draw_level_where_pca_has_the_smaller_error(monkeypatch):
+    monkeypatch.setattr(plotting, "show", lambda fig, alt: None)
+    parts = np.mean(latent.Pca.fit(IMAGES, 784).encode(IMAGES) ** 2, axis=0)
+    left = parts[::-1].cumsum()[::-1] / 784  # by Pythagoras
+    direct = [np.mean((latent.Pca.fit(IMAGES, k)(IMAGES) - IMAGES) ** 2) for k in (1, 5, 20)]
+    np.testing.assert_allclose(left[[1, 5, 20]], direct, rtol=1e-6)
+    between = {2: (left[4] + left[5]) / 2, 4: (left[19] + left[20]) / 2}
+    title, alt = "Rivals", "Two curves that fall."
+    assert figures.show_rivals(left, between, title=title, alt=alt) == [5, 20]
+
+
 def test_signs_whose_middles_coincide_stand_side_by_side(monkeypatch):
     made = []
     monkeypatch.setattr(plotting, "show", lambda fig, alt: made.append(fig))

@@ -127,7 +127,7 @@ def show_map(
 
 
 def draw_points(ax, points: np.ndarray, labels: np.ndarray, small: bool = False) -> None:
-    """Draw one mark a digit, in the color and shape of its kind."""
+    """Draw one mark a digit, in the color and shape of its kind; the first kind lies on top."""
     for number, digit in enumerate(np.unique(labels)):
         ax.scatter(
             *points[labels == digit].T,
@@ -137,6 +137,7 @@ def draw_points(ax, points: np.ndarray, labels: np.ndarray, small: bool = False)
             edgecolors="white",
             linewidths=0.4,
             alpha=0.85,
+            zorder=2 - number / 10,
             label=str(digit),
         )
 
@@ -274,6 +275,35 @@ def show_signs(points: np.ndarray, labels: np.ndarray, *, title: str, alt: str) 
         )
     ax.set(aspect="equal", xlabel="first number of the code", ylabel="second number of the code")
     plotting.show(fig, alt=alt)
+
+
+def show_rivals(
+    pca: np.ndarray, nets: dict[int, float], *, title: str, alt: str, limit: int = 100
+) -> list[int]:
+    """Show the errors of nets beside the curve of PCA, and where PCA draws level.
+
+    Args:
+        pca: (k + 1,), the error with 0, 1, …, k components, falling to 0.
+        nets: Numbers that a net keeps → its error.
+        title, alt: As for `plotting.figure` and `plotting.show`.
+        limit: How many components the curve shows at most.
+
+    Returns:
+        For each net the fewest components with which PCA has a smaller error.
+    """
+    level = [int(np.argmax(pca < error)) for error in nets.values()]
+    fig, ax = plotting.figure(title=title, size=(6.4, 3.4))
+    shown = pca[1 : limit + 1]
+    ax.plot(range(1, len(shown) + 1), shown, label="PCA")
+    ax.plot(nets.keys(), nets.values(), "s-", label="net")
+    ax.hlines(nets.values(), nets.keys(), level, colors=PALETTE["ink"], linestyles=":", zorder=1)
+    ticks = [2**n for n in range(int(np.log2(len(shown))) + 1)]
+    ax.set(xscale="log", ylim=(0, None), xlabel="numbers kept of each digit")
+    ax.set(xticks=ticks, xticklabels=ticks, ylabel="mean squared error")
+    ax.minorticks_off()
+    ax.legend(frameon=False)
+    plotting.show(fig, alt=alt)
+    return level
 
 
 def show_neighbors(
