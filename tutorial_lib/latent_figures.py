@@ -14,7 +14,7 @@ from string import Template
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgb
+from matplotlib.colors import ListedColormap, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from PIL import Image
@@ -368,14 +368,13 @@ def picker_html(points, labels, drawn: Sheet, fallback: bytes, title: str, alt: 
     """Return the picker of `show_picker` as one piece of HTML that needs nothing else."""
     template = Template(resources.files("tutorial_lib").joinpath("picker.html").read_text("utf-8"))
     rows, columns = drawn.known.shape
-    ground = _bare_map(points, labels, drawn.window)
+    ground = _bare_map(points, labels, drawn)
     return template.substitute(
         title=html.escape(title),
         alt=html.escape(alt),
         fallback=base64.b64encode(fallback).decode(),
         ground=base64.b64encode(ground).decode(),
         reel=base64.b64encode(_reel(drawn)).decode(),
-        known=json.dumps(drawn.known[::-1].astype(int).tolist(), separators=(",", ":")),
         window=json.dumps(drawn.window),
         rows=rows,
         columns=columns,
@@ -402,17 +401,22 @@ def _reel(drawn: Sheet) -> bytes:
     return buffer.getvalue()
 
 
-def _bare_map(points, labels, edges: Sequence[float]) -> bytes:
-    """Return the points on ruled paper, to the very edge of the window."""
-    left, right, low, high = edges
+def _bare_map(points, labels, drawn: Sheet) -> bytes:
+    """Return the points on ruled paper, tinted where no training digit is near.
+
+    It reaches to the very edge of the window.
+    """
+    left, right, low, high = drawn.window
     with rc_context(plotting.STYLE):
         fig = Figure(figsize=(4.8, 4.8 * (high - low) / (right - left)))
         ax = fig.add_axes((0, 0, 1, 1))
+        tint = ListedColormap([PALETTE["void"], "white"])
+        ax.imshow(drawn.known[::-1], tint, vmin=0, vmax=1, extent=drawn.window, aspect="auto")
         draw_points(ax, points, labels, small=True)
         ax.set(xlim=(left, right), ylim=(low, high))
         ax.axis("off")
-        rule = {"color": PALETTE["muted"], "linewidth": 0.5, "zorder": 0}
-        note = {"color": PALETTE["ink"], "fontsize": 8, "zorder": 0}
+        rule = {"color": PALETTE["muted"], "linewidth": 0.5, "zorder": 1}
+        note = {"color": PALETTE["ink"], "fontsize": 8, "zorder": 1}
         for at in RULES[(left < RULES) & (right > RULES)]:
             ax.axvline(at, **rule)
             ax.annotate(f"{at:g}", (at, low), (3, 3), textcoords="offset points", **note)
