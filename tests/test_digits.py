@@ -33,6 +33,12 @@ def test_a_limit_keeps_the_first_of_each_kind():
         mnist.load(limit=-1)
 
 
+def test_scaled_digits_are_what_a_net_takes():
+    images = mnist.scaled(np.array([[[0, 51], [102, 255]]], np.uint8))
+    assert images.dtype == np.float32
+    np.testing.assert_allclose(images, [[[[0], [0.2]], [[0.4], [1]]]], rtol=1e-6)
+
+
 def test_no_bundled_digit_is_in_both_parts():
     digits = mnist.load()
     train = {image.tobytes() for image in digits.train_images}

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 import re
 
 import numpy as np
@@ -145,8 +144,8 @@ def test_the_picker_needs_no_network_and_says_where_no_digit_is_near(monkeypatch
     drawn = figures.sheet(flat, np.array([[-0.5, 0.9]]), cell=0.2)
     page = figures.picker_html(POINTS, LABELS, drawn, b"png", "A title", "What it shows.")
     assert not re.search(r"(?:src|href)=\"(?!data:)|@import|url\(|fetch\(", page)
-    known = json.loads(re.search(r"known = (\[\[.*?\]\]);", page)[1])
-    assert np.array_equal(known, drawn.known[::-1]) and known[0][0] == 1 and known[-1][-1] == 0
+    ground = picture(re.search(r'ground.src = "data:image/png;base64,([^"]+)', page)[1])
+    assert np.ptp(ground[20, 20, :3]) == 0 and np.ptp(ground[-20, -120, :3]) > 20  # the tint
     for mark, digit in zip("●■▲", (1, 5, 6), strict=True):
         assert f"{mark}</span> {digit}</span>" in page
 
@@ -164,6 +163,17 @@ def test_rows_of_digits_are_named_and_columns_captioned(monkeypatch):
         figures.show_digits(rows, ["one too few"] * 2, title="Digits", alt="Two rows of digits.")
     figures.show_digits([IMAGES[:3]], title="Digits", alt="One row of three digits.")
     assert len(made[1].axes) == 3
+
+
+def test_rivals_draw_level_where_pca_has_the_smaller_error(monkeypatch):
+    monkeypatch.setattr(plotting, "show", lambda fig, alt: None)
+    parts = np.mean(latent.Pca.fit(IMAGES, 784).encode(IMAGES) ** 2, axis=0)
+    left = parts[::-1].cumsum()[::-1] / 784  # by Pythagoras
+    direct = [np.mean((latent.Pca.fit(IMAGES, k)(IMAGES) - IMAGES) ** 2) for k in (1, 5, 20)]
+    np.testing.assert_allclose(left[[1, 5, 20]], direct, rtol=1e-6)
+    between = {2: (left[4] + left[5]) / 2, 4: (left[19] + left[20]) / 2}
+    title, alt = "Rivals", "Two curves that fall."
+    assert figures.show_rivals(left, between, title=title, alt=alt) == [5, 20]
 
 
 def test_signs_whose_middles_coincide_stand_side_by_side(monkeypatch):

@@ -14,7 +14,7 @@ from string import Template
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgb
+from matplotlib.colors import ListedColormap, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from PIL import Image
@@ -127,7 +127,7 @@ def show_map(
 
 
 def draw_points(ax, points: np.ndarray, labels: np.ndarray, small: bool = False) -> None:
-    """Draw one mark a digit, in the color and shape of its kind."""
+    """Draw one mark a digit, in the color and shape of its kind; the first kind lies on top."""
     for number, digit in enumerate(np.unique(labels)):
         ax.scatter(
             *points[labels == digit].T,
@@ -137,6 +137,7 @@ def draw_points(ax, points: np.ndarray, labels: np.ndarray, small: bool = False)
             edgecolors="white",
             linewidths=0.4,
             alpha=0.85,
+            zorder=2 - number / 10,
             label=str(digit),
         )
 
@@ -276,6 +277,35 @@ def show_signs(points: np.ndarray, labels: np.ndarray, *, title: str, alt: str) 
     plotting.show(fig, alt=alt)
 
 
+def show_rivals(
+    pca: np.ndarray, nets: dict[int, float], *, title: str, alt: str, limit: int = 100
+) -> list[int]:
+    """Show the errors of nets beside the curve of PCA, and where PCA draws level.
+
+    Args:
+        pca: (k + 1,), the error with 0, 1, …, k components, falling to 0.
+        nets: Numbers that a net keeps → its error.
+        title, alt: As for `plotting.figure` and `plotting.show`.
+        limit: How many components the curve shows at most.
+
+    Returns:
+        For each net the fewest components with which PCA has a smaller error.
+    """
+    level = [int(np.argmax(pca < error)) for error in nets.values()]
+    fig, ax = plotting.figure(title=title, size=(6.4, 3.4))
+    shown = pca[1 : limit + 1]
+    ax.plot(range(1, len(shown) + 1), shown, label="PCA")
+    ax.plot(nets.keys(), nets.values(), "s-", label="net")
+    ax.hlines(nets.values(), nets.keys(), level, colors=PALETTE["ink"], linestyles=":", zorder=1)
+    ticks = [2**n for n in range(int(np.log2(len(shown))) + 1)]
+    ax.set(xscale="log", ylim=(0, None), xlabel="numbers kept of each digit")
+    ax.set(xticks=ticks, xticklabels=ticks, ylabel="mean squared error")
+    ax.minorticks_off()
+    ax.legend(frameon=False)
+    plotting.show(fig, alt=alt)
+    return level
+
+
 def show_neighbors(
     queries: np.ndarray, groups: dict[str, np.ndarray], *, title: str, alt: str
 ) -> None:
@@ -338,14 +368,13 @@ def picker_html(points, labels, drawn: Sheet, fallback: bytes, title: str, alt: 
     """Return the picker of `show_picker` as one piece of HTML that needs nothing else."""
     template = Template(resources.files("tutorial_lib").joinpath("picker.html").read_text("utf-8"))
     rows, columns = drawn.known.shape
-    ground = _bare_map(points, labels, drawn.window)
+    ground = _bare_map(points, labels, drawn)
     return template.substitute(
         title=html.escape(title),
         alt=html.escape(alt),
         fallback=base64.b64encode(fallback).decode(),
         ground=base64.b64encode(ground).decode(),
         reel=base64.b64encode(_reel(drawn)).decode(),
-        known=json.dumps(drawn.known[::-1].astype(int).tolist(), separators=(",", ":")),
         window=json.dumps(drawn.window),
         rows=rows,
         columns=columns,
@@ -372,17 +401,22 @@ def _reel(drawn: Sheet) -> bytes:
     return buffer.getvalue()
 
 
-def _bare_map(points, labels, edges: Sequence[float]) -> bytes:
-    """Return the points on ruled paper, to the very edge of the window."""
-    left, right, low, high = edges
+def _bare_map(points, labels, drawn: Sheet) -> bytes:
+    """Return the points on ruled paper, tinted where no training digit is near.
+
+    It reaches to the very edge of the window.
+    """
+    left, right, low, high = drawn.window
     with rc_context(plotting.STYLE):
         fig = Figure(figsize=(4.8, 4.8 * (high - low) / (right - left)))
         ax = fig.add_axes((0, 0, 1, 1))
+        tint = ListedColormap([PALETTE["void"], "white"])
+        ax.imshow(drawn.known[::-1], tint, vmin=0, vmax=1, extent=drawn.window, aspect="auto")
         draw_points(ax, points, labels, small=True)
         ax.set(xlim=(left, right), ylim=(low, high))
         ax.axis("off")
-        rule = {"color": PALETTE["muted"], "linewidth": 0.5, "zorder": 0}
-        note = {"color": PALETTE["ink"], "fontsize": 8, "zorder": 0}
+        rule = {"color": PALETTE["muted"], "linewidth": 0.5, "zorder": 1}
+        note = {"color": PALETTE["ink"], "fontsize": 8, "zorder": 1}
         for at in RULES[(left < RULES) & (right > RULES)]:
             ax.axvline(at, **rule)
             ax.annotate(f"{at:g}", (at, low), (3, 3), textcoords="offset points", **note)

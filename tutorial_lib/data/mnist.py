@@ -80,6 +80,11 @@ def load(
     )
 
 
+def scaled(images: np.ndarray) -> np.ndarray:
+    """Turn uint8 digits (n, 28, 28) into what a net takes: float32 (n, 28, 28, 1) from 0 to 1."""
+    return images[..., None].astype("float32") / 255
+
+
 def _chosen(labels: np.ndarray, digits: Sequence[int], limit: int) -> np.ndarray:
     """Return which digits to keep, in their old order: the first `limit` of each kind."""
     return np.unique(np.concatenate([np.flatnonzero(labels == d)[: limit or None] for d in digits]))
