@@ -103,10 +103,7 @@ def train(options, folder: Path, val, seed: int, clock: Clock) -> keras.Model:
     net, learned = build(options.size, options.weights)
     output = net.output_shape[1]
     steps = -(-records.count(folder) // options.batch)
-    rate = keras.optimizers.schedules.CosineDecay(
-        1e-5, int(0.95 * options.epochs * steps), warmup_target=options.rate,
-        warmup_steps=max(1, int(0.05 * options.epochs * steps)),
-    )  # fmt: skip
+    rate = training.rise_and_fall(options.rate, options.epochs * steps)
     optimizer = training.FineTuning(rate, learned, SLOWER, weight_decay=1e-2)
     kept = None
     if options.keep:

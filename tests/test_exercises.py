@@ -31,6 +31,11 @@ def padded_once(x, w, s, p):
     return my_conv2d(np.pad(x, ((p, 0), (p, 0))), w, s, 0)
 
 
+def run_lengths(counts, height, width):
+    flat = np.concatenate([np.full(n, k % 2) for k, n in enumerate(counts)])
+    return flat.reshape((height, width), order="F")
+
+
 # Something that three straight directions describe better than two, and a decoder that bends.
 DIGITS = tuple(np.random.default_rng(seed).random((20, 4, 7, 1)) for seed in (0, 1))
 ERROR = (
@@ -64,10 +69,10 @@ RIGHT = {
     "3.3": (3, *DIGITS, ERROR),
     "3.4": (bend((MIDDLES[1] + MIDDLES[6]) / 2)[0], bend, MIDDLES),
     "3.5": latent.auc,
-    "4.1": next(s for s in unet.valid_input_sizes(4, 500, 900) if s - 184 >= 500),
-    "4.2": 128,
+    "4.1": run_lengths,
+    "4.2": next(s for s in unet.valid_input_sizes(4, 500, 900) if s - 184 >= 500),
     "4.3": 32,
-    "4.4": lambda t, p: np.sum(t & p) / np.sum(t | p),
+    "4.4": lambda t, p: np.sum((t == 1) & (p == 1)) / np.sum(((t == 1) | (p == 1)) & (t != 255)),
     "5.1": (64, 0, 0),
     "5.2": (8, 13),
     "5.3": 2058,
@@ -161,12 +166,40 @@ WRONG = [
     ("3.5", lambda usual, odd: np.mean(np.less.outer(usual, odd)), "one half"),
     ("3.5", lambda usual, odd: latent.auc(usual, odd) * usual.size * odd.size, "divide"),
     ("3.5", lambda usual, odd: np.mean(odd) - np.mean(usual), "every odd one with every"),
-    ("4.1", 516, "output|halve"),
-    ("4.1", 5, "does not halve"),
-    ("4.2", 127, "256"),
+    ("4.1", lambda c, h, w: 1 - run_lengths(c, h, w), "The first count is one of zeros"),
+    ("4.1", lambda c, h, w: run_lengths(c, w, h).T, "You went along the rows"),
+    ("4.1", lambda c, h, w: 1 - run_lengths(c, w, h).T, "zeros, and the runs go down"),
+    ("4.1", lambda c, h, w: run_lengths(c, h, w).T, "3 rows; transpose"),
+    ("4.1", lambda c, h, w: run_lengths(c, h, w).T.ravel(), "should have the shape (3, 4)"),
+    ("4.1", lambda c, h, w: np.zeros((h, w)), "the first column is [0, 0, 0]"),
+    ("4.1", lambda c, h, w: run_lengths(c[:-1] + [0] * (len(c) > 5), h, w), "raised|first column"),
+    ("4.1", lambda c, h, w: None, "returns nothing"),
+    ("4.2", 500, "output"),
+    ("4.2", 508, "only 324"),
+    ("4.2", 572, "only 388"),
+    ("4.2", 690, "does not halve"),
+    ("4.2", 700, "a smaller input does too"),
+    ("4.2", 5, "does not halve"),
+    ("4.2", [684], "one number"),
     ("4.3", 16, "two convolutions follow"),
-    ("4.4", lambda t, p: np.mean(t == p), "pixel accuracy"),
-    ("4.4", lambda t, p: 2 * np.sum(t & p) / (np.sum(t) + np.sum(p)), "Dice"),
+    ("4.3", (32, 4), "the size alone"),
+    ("4.3", 4, "two neighbors"),
+    ("4.3", 13, "without the poolings"),
+    ("4.3", 31, "Take the last field"),
+    ("4.4", lambda t, p: np.mean(t == p), "with the void pixels in it"),
+    ("4.4", lambda t, p: np.mean((t == p)[t != 255]), "That is pixel accuracy: "),
+    ("4.4", lambda t, p: 2 * np.sum((t == 1) & p) / np.sum(p + (t == 1)), "Dice"),
+    ("4.4", lambda t, p: 2 * np.sum((t == 1) & p) / np.sum((p + (t == 1))[t < 9]), "Dice"),
+    ("4.4", lambda t, p: np.sum((t == 1) & p) / np.sum((t == 1) | p), "Void pixels count"),
+    ("4.4", lambda t, p: np.sum((t > 0) & p) / np.sum((t > 0) | p), "You took 255 for cat"),
+    ("4.4", lambda t, p: np.sum(t & p) / np.sum(t | p), "255 is a number"),
+    ("4.4", lambda t, p: np.sum((t == 1) & p) / np.sum(t == 1), "by the true area"),
+    ("4.4", lambda t, p: np.sum((t == 1) & p) / np.sum(p[t < 9]), "that was found; the"),
+    ("4.4", lambda t, p: np.sum((t == 1) & p) / np.sum(p), "void pixels included"),
+    ("4.4", lambda t, p: np.sum((t == 1) & p) / np.sum((p + (t == 1))[t < 9]), "added the two"),
+    ("4.4", lambda t, p: (t == 1) & (p == 1), "one number for the two masks"),
+    ("4.4", lambda t, p: 2 / 6, "2 common pixels"),
+    ("4.4", lambda t, p: None, "returns nothing"),
     ("5.1", (128, 0, 0), "class 1"),
     ("5.2", (7, 12), "starting position"),
     ("5.3", 2016, "biases"),

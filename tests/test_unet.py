@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from tutorial_lib import losses, thresholds, training
+from tutorial_lib import losses, metrics, tensorboard, thresholds, training
 from tutorial_lib.errors import InputError
 from tutorial_lib.metrics import ConfusionMatrix
 from tutorial_lib.models import unet
@@ -62,6 +62,23 @@ def test_tiles_equal_the_whole_picture(nets):
     whole = large(np.pad(image, ((half, half), (half, half), (0, 0)), mode="reflect")[None])[0]
     tiles = unet.overlap_tile(small, image, batch_size=3)
     np.testing.assert_allclose(tiles, whole, rtol=1e-4, atol=1e-5)
+
+
+def test_cut_wires_carry_nothing(nets):
+    net = nets[0]
+    image = np.random.default_rng(0).uniform(-1, 1, (1, *net.input_shape[1:])).astype(np.float32)
+    before = net(image).numpy()
+    net.compile("adam", loss=losses.dice_loss)
+    for copies, cut in ((True, "up1_crop"), (False, "up1_upconv")):
+        other = unet.silenced(net, copies)
+        whole = keras.Model(other.inputs, [other.output, other.get_layer(cut).output])
+        answer, signal = (np.asarray(part) for part in whole(image))
+        assert np.abs(signal).max() > 0 and not np.allclose(answer, before)
+        # Whatever comes along the wire, the answer stays the same.
+        filters = signal.shape[-1]
+        kernel = other.get_layer("up1_conv1").get_weights()[0]
+        assert not kernel[:, :, :filters].any() if copies else not kernel[:, :, filters:].any()
+    assert np.array_equal(net(image), before)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 50), (37, 91)])
@@ -213,3 +230,59 @@ def test_a_pretrained_way_down():
         pretrained.build_pretrained_unet(pretrained.mobilenet(100, None))
     with pytest.raises(InputError, match="is missing"):
         pretrained.mobilenet(96, "nowhere.h5")
+
+
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        (190, "190 does not halve evenly 3 times; the nearest that do: 188 or 196"),
+        (60, "60 is too small for 3 levels; the smallest that works: 92"),
+        (-4, "-4 is too small for 3 levels; the smallest that works: 92"),
+    ],
+)
+def test_sizes_that_do_not_work_name_those_that_do(size, message):
+    with pytest.raises(InputError, match=f"input_size={message}"):
+        unet.valid_output_size(size, depth=3)
+
+
+def test_the_center_prior_is_the_best_of_all_cuts():
+    labels = np.random.default_rng(0).choice([0, 0, 1, 255], (6, 4, 5)).astype(np.uint8)
+    prior = thresholds.center_prior((None, labels[n : n + 1]) for n in range(6))
+
+    def iou(guess):
+        guesses = np.broadcast_to(guess, labels.shape).astype(int)
+        return ConfusionMatrix(2).update(labels, guesses).iou()[1]
+
+    often = (labels == 1).sum(axis=0) / np.maximum((labels != 255).sum(axis=0), 1)
+    assert np.isclose(iou(prior), max(iou(often >= cut) for cut in np.unique(often)))
+
+
+def test_colors_of_objects_and_answers_of_nets():
+    images = np.zeros((2, 6, 6, 3), np.float32)
+    images[0, 2:4, 2:4] = [0.5, 0, -0.5]
+    labels = np.array([[[1, 1], [255, 0]], [[0, 0], [0, 255]]], np.uint8)
+    colors = metrics.mean_colors([(images, labels)])
+    assert np.allclose(colors[0], [0.5, 0, -0.5]) and np.isnan(colors[1]).all()
+    matrix = metrics.score([(images, labels)], metrics.always(np.array([[True, False]] * 2)))
+    assert matrix.counts.tolist() == [[2, 2], [1, 1]]
+
+    class Net:
+        def predict_on_batch(self, pictures):
+            return pictures[:, 2:4, 2:4, :1]
+
+    matrix = metrics.score([(images, labels)], metrics.positive(Net()))
+    assert matrix.counts.tolist() == [[3, 1], [0, 2]]
+
+
+def test_the_learning_rate_rises_and_falls():
+    rate = training.rise_and_fall(0.01, 100)
+    values = [float(rate(step)) for step in (0, 5, 10, 55, 100)]
+    assert values[0] < values[1] < values[2] and np.isclose(values[2], 0.01)
+    assert np.isclose(values[3], 0.005) and np.isclose(values[4], 0)
+
+
+def test_a_table_has_a_row_for_each_picture():
+    frames = [np.arange(2 * 4 * 12 * 3).reshape(2, 4, 12, 3) + n for n in (0, 1000)]
+    parts = tensorboard.table(frames, rows=2)
+    assert [part.shape for part in parts] == [(4, 4, 3)] * 8
+    assert np.array_equal(parts[6], frames[0][1][:, 8:]) and (parts[7] == parts[6] + 1000).all()

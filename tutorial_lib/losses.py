@@ -78,8 +78,8 @@ def class_weights(labels: np.ndarray) -> np.ndarray:
         labels: uint8 (height, width): classes, 255 void.
 
     Returns:
-        float32 (height, width): the mean over the pixels of each class that occurs is 1 / number
-        of classes of the whole, the mean over all pixels is 1; void has 0.
+        float32 (height, width): the weights of each class that occurs have the same sum, so that
+        none counts more than another; their mean over all pixels but void is 1; void has 0.
     """
     classes, counts = np.unique(labels[labels != VOID], return_counts=True)
     weights = np.zeros(labels.shape, np.float32)

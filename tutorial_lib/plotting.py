@@ -166,22 +166,41 @@ def overlay(
     return np.rint(mixed).astype(np.uint8)
 
 
+def faded(image: np.ndarray) -> np.ndarray:
+    """Return a uint8 HWC picture in pale gray, on which any tint keeps its color."""
+    gray = np.asarray(image) @ [0.299, 0.587, 0.114]
+    return np.repeat(np.uint8(np.rint(90 + 0.6 * gray))[..., None], 3, axis=-1)
+
+
 def show_curves(
     curves: dict[str, Sequence[float]], *, title: str, alt: str, x: str = "epoch", y: str = "loss"
 ) -> None:
     """Draw one line per entry against 1, 2, 3, …, each labeled at its end."""
     fig, ax = figure(title=title, size=(6.4, 3.2))
-    for name, values in curves.items():
-        (line,) = ax.plot(range(1, len(values) + 1), values, linewidth=2)
-        ax.annotate(
-            name,
-            (len(values), values[-1]),
-            xytext=(6, 0),
-            textcoords="offset points",
-            va="center",
-            color=line.get_color(),
-        )
+    lines = {name: ax.plot(range(1, len(v) + 1), v, linewidth=2)[0] for name, v in curves.items()}
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.set_xlabel(x)
     ax.set_ylabel(y)
+    label_ends(ax, lines)
     show(fig, alt=alt)
+
+
+def label_ends(ax, lines: dict[str, object], apart: float = 13) -> None:
+    """Write each name beside the end of its line, in its color, `apart` points from the next.
+
+    Labels need no looking up, unlike a legend, and survive the loss of color.
+    """
+    ax.figure.draw_without_rendering()  # what is high on paper is known after the layout
+    ends = {name: (line.get_xdata()[-1], line.get_ydata()[-1]) for name, line in lines.items()}
+    height = {n: ax.transData.transform(end)[1] * 72 / ax.figure.dpi for n, end in ends.items()}
+    lowest = -math.inf
+    for name in sorted(lines, key=height.get):
+        lowest = max(lowest + apart, height[name])
+        ax.annotate(
+            name,
+            ends[name],
+            xytext=(6, lowest - height[name]),
+            textcoords="offset points",
+            va="center",
+            color=lines[name].get_color(),
+        )

@@ -93,6 +93,23 @@ def normalize(image: np.ndarray) -> np.ndarray:
     return image.astype(np.float32) / 127.5 - 1
 
 
+def picture(image: np.ndarray) -> np.ndarray:
+    """Map float32 from -1 to 1 back to uint8 colors, to be looked at: `normalize` reversed."""
+    return np.uint8(np.rint((np.asarray(image) + 1) * 127.5))
+
+
+def middle(images: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
+    """Cut out the middle of pictures, e.g. the part of a net's input that its output covers.
+
+    Args:
+        images: (batch, height, width, channels).
+        size: Side of the square, or (height, width).
+    """
+    height, width = (size, size) if isinstance(size, int) else size
+    top, left = (images.shape[1] - height) // 2, (images.shape[2] - width) // 2
+    return images[:, top : top + height, left : left + width]
+
+
 def shrink(sample: Sample, short_side: int) -> Sample:
     """Scale a sample down so that its shorter side is `short_side` pixels; never up.
 
