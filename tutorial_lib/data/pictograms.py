@@ -120,6 +120,7 @@ VOC_SPEC = SceneSpec(
     ("aeroplane", "bird", "bottle", "bus", "car", "cat", "cow", "dog", "sheep", "tvmonitor"),
     objects=(1, 3),
     scale=(0.35, 0.8),
+    texture_cue=0.85,
 )
 
 
