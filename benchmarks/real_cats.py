@@ -27,22 +27,18 @@ import keras  # noqa: E402
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
-from tutorial_lib import losses, thresholds, training  # noqa: E402
+from tutorial_lib import finetuning, thresholds  # noqa: E402
 from tutorial_lib.data import records  # noqa: E402
 from tutorial_lib.data.coco import CocoSplit  # noqa: E402
 from tutorial_lib.metrics import ConfusionMatrix  # noqa: E402
-from tutorial_lib.models import pretrained, unet  # noqa: E402
-
-SLOWER = 0.1  # the encoder's learning rate, as a share of the others'
+from tutorial_lib.models import unet  # noqa: E402
 
 
 def build(size: int, weights: Path | None) -> tuple[keras.Model, list]:
     """Return a net and its weights that were learned before."""
     if weights is None:
         return unet.build_unet(size, 3, 12, 3, batch_norm=True), []
-    encoder = pretrained.mobilenet(size, weights)
-    net = pretrained.build_pretrained_unet(encoder, dropout=0.3, finest=2)
-    return net, encoder.trainable_variables
+    return finetuning.borrowed_unet(size, weights)
 
 
 def with_mirror(net, x) -> np.ndarray:
@@ -98,33 +94,26 @@ class Clock(keras.callbacks.Callback):
             )
 
 
-def train(options, folder: Path, val, seed: int, clock: Clock) -> keras.Model:
+def train(options, folder: Path, seed: int, clock: Clock) -> keras.Model:
     keras.utils.set_random_seed(seed)
     net, learned = build(options.size, options.weights)
-    output = net.output_shape[1]
-    steps = -(-records.count(folder) // options.batch)
-    rate = training.rise_and_fall(options.rate, options.epochs * steps)
-    optimizer = training.FineTuning(rate, learned, SLOWER, weight_decay=1e-2)
-    kept = None
-    if options.keep:
-        kept = options.keep / f"{net.name}-{options.size}-{options.epochs}-{seed}.weights.h5"
-        if kept.is_file():
-            net.load_weights(kept)
-            return net
-    net.compile(optimizer, loss=losses.cross_entropy_and_dice)
-    training.train(
+    name = f"{net.name}-{options.size}-{options.epochs}-{seed}.weights.h5"
+    if options.keep and (options.keep / name).is_file():
+        net.load_weights(options.keep / name)
+        return net
+    finetuning.fine_tune(
         net,
-        lambda first, end: records.segmentation_batches(
-            folder, options.size, output, options.batch, seed,
-            scales=(0.7, 1.8), epochs=(first, end),
-        ),
+        learned,
+        folder,
         epochs=options.epochs,
-        steps=steps,
+        seed=seed,
+        batch_size=options.batch,
+        rate=options.rate,
         callbacks=[clock],
-    )  # fmt: skip
-    if kept:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        net.save_weights(kept)
+    )
+    if options.keep:
+        options.keep.mkdir(parents=True, exist_ok=True)
+        net.save_weights(options.keep / name)
     return net
 
 
@@ -161,7 +150,7 @@ def main() -> None:
             print(f"{label}: {cat_iou(val, constant):.3f}", flush=True)
         sums, clock = {}, Clock(val, options.every, 0.0, 0.0)
         for number in range(options.nets):
-            net = train(options, folders["train"], val, options.seed + number, clock)
+            net = train(options, folders["train"], options.seed + number, clock)
             clock = Clock(val, options.every, clock.wall, clock.cpu)
             for size in [options.size, *options.also]:
                 if size == options.size:

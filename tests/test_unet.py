@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from tutorial_lib import losses, metrics, tensorboard, thresholds, training
+from tutorial_lib import finetuning, losses, metrics, tensorboard, thresholds, training
 from tutorial_lib.errors import InputError
 from tutorial_lib.metrics import ConfusionMatrix
 from tutorial_lib.models import unet
@@ -198,7 +198,7 @@ def test_what_was_learned_before_moves_more_slowly():
     net = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2), keras.layers.Dense(1)])
     before = net.get_weights()
     slow = net.layers[0].trainable_variables
-    net.compile(training.FineTuning(0.1, slow, 0.01, weight_decay=0.0), loss="mse")
+    net.compile(finetuning.FineTuning(0.1, slow, 0.01, weight_decay=0.0), loss="mse")
     net.fit(np.ones((4, 3)), np.full((4, 1), 9.0), verbose=0)
     moved = [np.abs(a - b).max() for a, b in zip(before, net.get_weights(), strict=True)]
     assert np.allclose(moved, [0.001, 0.001, 0.1, 0.1], rtol=1e-2)  # Adam's first step is the rate

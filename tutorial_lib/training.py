@@ -58,36 +58,6 @@ def _weights_and_classes(labels):
     return ops.cast(seen, "float32"), ops.where(seen, labels, 0)
 
 
-class FineTuning(keras.optimizers.AdamW):
-    """AdamW that takes smaller steps for the weights that something else has learned before.
-
-    What a few pictures can teach is little beside what ImageNet taught, and is not to overwrite it
-    (Howard & Ruder, "Universal language model fine-tuning for text classification", ACL 2018,
-    section 3.2, "discriminative fine-tuning").
-    """
-
-    def __init__(self, learning_rate, slow: Iterable, factor: float = 0.1, **options):
-        """Make the optimizer.
-
-        Args:
-            learning_rate: For all other weights: a number or a schedule.
-            slow: The variables that learn more slowly.
-            factor: By how much.
-            options: As for AdamW.
-        """
-        super().__init__(learning_rate, **options)
-        self._slow, self._factor = {id(variable) for variable in slow}, factor
-
-    def build(self, variables) -> None:
-        super().build(variables)
-        self._slow_places = {n for n, v in enumerate(variables) if id(v) in self._slow}
-
-    def update_step(self, gradient, variable, learning_rate) -> None:
-        if self._get_variable_index(variable) in self._slow_places:
-            learning_rate = learning_rate * self._factor
-        super().update_step(gradient, variable, learning_rate)
-
-
 def rise_and_fall(rate: float, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
     """Return a learning rate that rises to `rate` in a tenth of the steps, then sinks to zero.
 
