@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from tutorial_lib import losses, metrics, tensorboard, thresholds, training
+from tutorial_lib import finetuning, losses, metrics, tensorboard, thresholds, training
 from tutorial_lib.errors import InputError
 from tutorial_lib.metrics import ConfusionMatrix
 from tutorial_lib.models import unet
@@ -194,11 +194,38 @@ def test_the_center_prior_finds_what_never_moves():
     assert prior.shape == (5, 6) and prior[1:3, 2:4].all() and not prior[4].any()
 
 
+def test_what_was_learned_before_moves_more_slowly():
+    net = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2), keras.layers.Dense(1)])
+    before = net.get_weights()
+    slow = net.layers[0].trainable_variables
+    net.compile(finetuning.FineTuning(0.1, slow, 0.01, weight_decay=0.0), loss="mse")
+    net.fit(np.ones((4, 3)), np.full((4, 1), 9.0), verbose=0)
+    moved = [np.abs(a - b).max() for a, b in zip(before, net.get_weights(), strict=True)]
+    assert np.allclose(moved, [0.001, 0.001, 0.1, 0.1], rtol=1e-2)  # Adam's first step is the rate
+
+
+def test_a_pretrained_way_down_keeps_its_statistics(tmp_path):
+    from tutorial_lib.models import pretrained
+
+    path = tmp_path / "mobilenet.weights.h5"
+    pretrained.mobilenet(64, None).save_weights(path)
+    encoder = pretrained.mobilenet(64, path)
+    net = pretrained.build_pretrained_unet(encoder)
+    before = encoder.get_layer("conv1_bn").get_weights()
+    net(np.random.default_rng(0).normal(size=(2, 64, 64, 3)), training=True)
+    for old, new in zip(before, encoder.get_layer("conv1_bn").get_weights(), strict=True):
+        assert np.array_equal(old, new)
+    assert not np.array_equal(net.get_layer("up4_conv_norm").get_weights()[2], 0)
+
+
 def test_a_pretrained_way_down():
     from tutorial_lib.models import pretrained
 
     net = pretrained.build_pretrained_unet(pretrained.mobilenet(96, None))
     assert net.output_shape == (None, 96, 96, 1)
+    coarse = pretrained.build_pretrained_unet(pretrained.mobilenet(96, None), finest=4)
+    assert coarse.output_shape == (None, 96, 96, 1)
+    assert coarse.get_layer("logits").output.shape[1:] == (24, 24, 1)
     with pytest.raises(InputError, match="do not halve evenly"):
         pretrained.build_pretrained_unet(pretrained.mobilenet(100, None))
     with pytest.raises(InputError, match="is missing"):

@@ -54,6 +54,19 @@ DISPLAY_DPI = 96  # CSS pixels per inch: pictures are drawn finer than they are 
 PHOTO_DPI = 100  # photographs gain nothing from more, and would make notebooks large
 
 
+_written_for_these_data = True
+
+
+def written_for(these_data: bool) -> None:
+    """Say whether the titles and alternative texts to come were written for the data at hand.
+
+    A title states what its figure shows; on other data that need not hold. There figures go
+    without a title, and their alternative text says of what it speaks.
+    """
+    global _written_for_these_data
+    _written_for_these_data = these_data
+
+
 def figure(rows: int = 1, cols: int = 1, *, title: str, size=None, **subplots):
     """Make a figure that states its one thought in its title.
 
@@ -70,7 +83,8 @@ def figure(rows: int = 1, cols: int = 1, *, title: str, size=None, **subplots):
     with matplotlib.rc_context(STYLE):
         fig = Figure(figsize=size, layout="constrained")
         axes = fig.subplots(rows, cols, **subplots)
-    fig.suptitle(title, fontsize=12, fontweight="bold", color=PALETTE["ink"])
+    if _written_for_these_data:
+        fig.suptitle(title, fontsize=12, fontweight="bold", color=PALETTE["ink"])
     return fig, axes
 
 
@@ -100,6 +114,8 @@ def show(fig: Figure, *, alt: str, dpi: int = DPI) -> None:
         )
     from IPython.display import Image, display
 
+    if not _written_for_these_data:
+        alt = f"Drawn from your own data. From the data that come with the notebook: {alt}"
     width = round(fig.get_figwidth() * DISPLAY_DPI)
     picture, drawn = to_png(fig, dpi), {"drawn": describe(fig)}
     display(Image(picture, format="png", width=width, alt=alt, metadata=drawn))
