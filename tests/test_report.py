@@ -177,17 +177,6 @@ def test_what_a_notebook_records_is_reported_but_neither_stored_nor_compared(tmp
     assert done.returncode == 0, done.stdout
 
 
-def test_what_one_stream_says_in_pieces_is_joined_but_not_across_a_picture():
-    def said(text, name="stdout"):
-        return {"output_type": "stream", "name": name, "text": text}
-
-    picture = {"output_type": "display_data", "data": {}}
-    pieces = [said("a\n"), said(["b", "c\n"]), said("!", "stderr"), picture, said("d")]
-    joined = notebook.join_streams(pieces)
-    assert joined == [said("a\nbc\n"), said("!", "stderr"), picture, said("d")]
-    assert pieces[0] == said("a\n")
-
-
 @pytest.mark.parametrize("value", [1, 0.5, True, "text", np.float32(2), np.int64(3), np.array(1.5)])
 def test_scalars_can_be_recorded(value):
     plain = notebook.plain_value("x", value)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Iterable
 
 from tutorial_lib.errors import InputError
 
@@ -68,19 +67,3 @@ def plain_value(name: str, value) -> bool | int | float | str:
 def is_record(output: dict) -> bool:
     """Say whether an output of a notebook is one that `record` made."""
     return RECORD_TYPE in output.get("data", {})
-
-
-def join_streams(outputs: Iterable[dict]) -> list[dict]:
-    """Join what a stream sent in several pieces one after the other: where it breaks is chance.
-
-    Args:
-        outputs: Of one cell, as the notebook format has them; they are not changed.
-    """
-    joined: list[dict] = []
-    for output in outputs:
-        last = joined[-1] if joined else {}
-        if output["output_type"] == "stream" and output["name"] == last.get("name"):
-            joined[-1] = {**last, "text": "".join([*last["text"], *output["text"]])}
-        else:
-            joined.append(output)
-    return joined

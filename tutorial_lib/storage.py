@@ -13,7 +13,7 @@ from pathlib import Path
 from tutorial_lib import execution
 from tutorial_lib.errors import InputError
 from tutorial_lib.files import write_atomically
-from tutorial_lib.notebook import is_record, join_streams
+from tutorial_lib.notebook import is_record
 
 KEPT_CELL_METADATA = ("tags", "jupyter")
 # A widget lives in the kernel that made it; stored, it would be an error message.
@@ -45,8 +45,7 @@ def canonical(notebook: dict) -> str:
         }
         if cell["cell_type"] == "code":
             clean["execution_count"] = cell["execution_count"]
-            kept = join_streams(o for o in cell["outputs"] if not is_record(o))
-            clean["outputs"] = [canonical_output(output) for output in kept]
+            clean["outputs"] = [canonical_output(o) for o in cell["outputs"] if not is_record(o)]
         cells.append(clean)
     whole = {"cells": cells, "metadata": NOTEBOOK_METADATA, "nbformat": 4, "nbformat_minor": 5}
     return json.dumps(whole, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
