@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from scipy import ndimage
 
 from tutorial_lib import finetuning, losses, metrics, tensorboard, thresholds, training
@@ -161,6 +162,25 @@ def test_border_weights_by_the_formula():
     assert np.array_equal(losses.border_weights(labels), losses.class_weights(labels))
     with pytest.raises(InputError, match="sigma=0"):
         losses.border_weights(labels, sigma=0)
+
+
+def test_a_net_trains_on_border_weights():
+    labels = np.zeros((4, 20, 20), np.uint8)
+    labels[:, 5:15, 2:8], labels[:, 5:15, 11:17] = 1, 1
+    pictures = np.repeat(labels[..., None] / np.float32(2), 3, axis=-1)
+    batches = tf.data.Dataset.from_tensor_slices((pictures, labels)).batch(2)
+    net = keras.Sequential([keras.Input((20, 20, 3)), keras.layers.Conv2D(1, 1)])
+    net.compile("adam", loss=losses.border_weighted_cross_entropy)
+    weights = np.stack([losses.border_weights(label, strength=7) for label in labels])
+    expected = losses.weighted_binary_cross_entropy(labels, net(pictures), weights)
+    history = training.train(
+        net,
+        lambda first, end: losses.with_border_weights(batches, strength=7).repeat(end - first),
+        epochs=2,
+        steps=2,
+    )
+    assert history["loss"][1] < history["loss"][0]
+    assert np.isclose(history["loss"][0], expected, rtol=0.01)
 
 
 def test_scores_at_thresholds_agree_with_the_confusion_matrix(example):

@@ -60,7 +60,7 @@ def _describe_axis(ax, name: str, axis) -> Iterator[str]:
         if isinstance(formatter, matplotlib.ticker.ScalarFormatter):
             yield from _numbers(f"{name} ticks", locator.locs)
         else:
-            yield f"{name} ticks: {' '.join(formatter.format_ticks(locator.locs))}"
+            yield f"{name} ticks: {' '.join(map(str, formatter.format_ticks(locator.locs)))}"
 
 
 def _numbers(name: str, values: Iterable[float]) -> Iterator[str]:
