@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from tutorial_lib import inference
+from tutorial_lib.data.images import normalize
 from tutorial_lib.errors import InputError
 from tutorial_lib.inference import (
     as_rgb,
@@ -125,6 +126,20 @@ def test_48_megapixels_in_bounded_memory():
     tracemalloc.stop()
     assert labels.shape == (6000, 8000) and (labels == COLORS[0, 0].argmax()).all()
     assert peak < 600e6
+
+
+def test_a_model_that_looks_in_the_mirror_too():
+    def leftmost(x, training):
+        return np.cumsum(x, axis=2)  # far from mirror symmetric
+
+    image = RNG.integers(0, 256, (32, 64, 3), dtype=np.uint8)
+    both = inference.mirrored(leftmost)
+    scores = predict_any_size(both, image)
+    flipped = predict_any_size(both, image[:, ::-1])
+    np.testing.assert_allclose(scores, flipped[:, ::-1], atol=1e-4)
+    x = normalize(image)
+    expected = (x.cumsum(axis=1) + x[:, ::-1].cumsum(axis=1)[:, ::-1]) / 2
+    np.testing.assert_allclose(scores, expected, atol=1e-4)
 
 
 def test_tiles_must_lie_on_the_grid():

@@ -168,15 +168,19 @@ def batches_from(folder: Path, settings, seed: int, stride: int) -> Callable:
 
     Args:
         folder: Records.
-        settings: With `crop`, `scales` and `batch_size`, as `QUICK`.
+        settings: With `crop`, `scales` and `batch_size`, as `QUICK`; where classes are of unequal
+            number also with `rarity` and `background`, as `PHOTOS_QUICK`.
         seed: Of the whole run.
         stride: Of the net, so that each stage sees other crops.
     """
     from tutorial_lib.data import records
 
     size, batch, scales = settings["crop"], settings["batch_size"], settings["scales"]
+    options = {"scales": scales, "background": settings.get("background", 1.0)}
+    if settings.get("rarity"):
+        options["chances"] = records.rarities(folder) ** settings["rarity"]
     return lambda epoch: records.crop_batches(
-        folder, size, batch, seed * 10_007 + stride * 101 + epoch, scales=scales
+        folder, size, batch, seed * 10_007 + stride * 101 + epoch, **options
     )
 
 

@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 import keras
+from keras import layers, ops
 
 from tutorial_lib.errors import InputError, check_choice
 
@@ -24,13 +25,16 @@ BACKBONES = {
 WIDTHS = {("1", "0"): 1.0, ("7", "5"): 0.75, ("5", "0"): 0.5, ("2", "5"): 0.25}  # in file names
 
 
-def load_backbone(name: str, weights: str | Path | None = "imagenet", **options) -> keras.Model:
+def load_backbone(
+    name: str, weights: str | Path | None = "imagenet", *, context: bool = True, **options
+) -> keras.Model:
     """Return a net without its top, for pictures of any size.
 
     Args:
         name: One of `BACKBONES`.
         weights: "imagenet" downloads them; a path takes them from a file, as keras.applications
             publishes them (without the top); None starts from chance.
+        context: Let every pixel of the deepest map know the whole picture, by `GlobalContext`.
         options: Passed on, e.g. `alpha=0.25` for a MobileNet of a quarter of the width. If it is
             not given, it is read from the file's name, "mobilenet_2_5_224_tf_no_top.h5" say.
 
@@ -48,14 +52,33 @@ def load_backbone(name: str, weights: str | Path | None = "imagenet", **options)
         weights = str(weights)
     size = (None, None, 3)
     try:
-        if weights == "imagenet":
-            return build(include_top=False, weights=weights, input_shape=size, **options)
-        model = build(include_top=False, weights=None, input_shape=size, **options)
-        if weights:
+        online = weights if weights == "imagenet" else None
+        model = build(include_top=False, weights=online, input_shape=size, **options)
+        if weights and not online:
             model.load_weights(weights)
-        return model
     except OSError as error:
         raise InputError(f"the weights of {name} cannot be had ({error}); give a file") from None
     except ValueError as error:
         first = str(error).strip().splitlines()[0]
         raise InputError(f"the weights do not fit {name} with {options}: {first}") from None
+    if not context:
+        return model
+    widened = GlobalContext(name="context")(model.outputs[0])
+    return keras.Model(model.inputs, widened, name=model.name)
+
+
+@keras.saving.register_keras_serializable("tutorial_lib")
+class GlobalContext(layers.Layer):
+    """Give every pixel of a map the mean of the whole map as well, in channels of its own.
+
+    What lies in a picture's middle says much about what its corners can be, and the mean is what
+    ImageNet's classifiers judge a picture by. Liu, Rabinovich & Berg, "ParseNet: Looking Wider to
+    See Better", 2015, section 3.1. From (batch, height, width, channels) to twice the channels.
+    """
+
+    def call(self, x):
+        mean = ops.mean(x, axis=(1, 2), keepdims=True)
+        return ops.concatenate([x, ops.broadcast_to(mean, ops.shape(x))], axis=-1)
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], 2 * input_shape[-1])
