@@ -244,7 +244,7 @@ def labeled(number, *classes):
 def test_rare_classes_are_drawn_more_often(tmp_path):
     samples = [labeled(n, 8) for n in range(6)] + [labeled(6, 8, 10), labeled(7, 10)]
     records.write_records(samples, tmp_path, shards=1)
-    rarities = records.rarities(tmp_path)
+    rarities = records.rarities(records.class_pixels(tmp_path))
     np.testing.assert_allclose(rarities, [8 / 7] * 6 + [4, 4])
 
     def draw(seed, chances):
@@ -264,16 +264,20 @@ def test_rare_classes_are_drawn_more_often(tmp_path):
     assert len(labels) == 40 and np.mean((labels == 10).any(axis=(1, 2))) > 0.7
 
 
-def test_a_part_of_the_background_is_left_out(tmp_path):
-    records.write_records([labeled(n, 8, 255) for n in range(8)], tmp_path)
+def test_frequent_classes_are_thinned_out(tmp_path):
+    records.write_records([labeled(n, 8, 8, 10, 255) for n in range(8)], tmp_path)
+    pixels = records.class_pixels(tmp_path)
+    assert pixels.shape == (8, 256) and pixels[3, [0, 8, 10, 255]].tolist() == [540, 180, 90, 90]
+    keep = records.thinning(pixels, 0.5)
+    np.testing.assert_allclose(keep[[0, 8, 10, 11, 255]], [6**-0.5, 2**-0.5, 1, 1, 1])
+    assert (records.thinning(pixels, 0) == 1).all()
     cut = {"size": 24, "batch_size": 8, "seed": 0, "epochs": (0, 1)}
     ((images, whole),) = records.crop_batches(tmp_path, **cut)
-    ((same, thin),) = records.crop_batches(tmp_path, **cut, background=0.25)
+    ((same, thin),) = records.crop_batches(tmp_path, **cut, keep=keep)
     whole, thin = whole.numpy(), thin.numpy()
-    assert np.array_equal(images, same)
-    assert np.array_equal(whole[whole != 0], thin[whole != 0])
-    assert set(np.unique(thin[whole == 0])) == {0, 255}
-    assert abs(np.mean(thin[whole == 0] == 0) - 0.25) < 0.05
+    assert np.array_equal(images, same) and set(np.unique(thin[whole != thin])) == {255}
+    for label in (0, 8, 10):
+        assert abs(np.mean(thin[whole == label] == label) - keep[label]) < 0.06
 
 
 def test_picture_and_labels_stay_together(tmp_path):

@@ -74,7 +74,7 @@ FULL = {
 }
 # Photographs: a body that ImageNet trained, and not many pictures to train on, most of which show
 # the same few classes. So the body stays as it is, rare classes are shown more often (`rarity` is a
-# power of `records.rarities`), and a part of the background is left out.
+# power of `records.rarities`), and of frequent ones only a part of the pixels counts (`thinning`).
 PHOTOS_QUICK = {
     "scenes": 0,
     "validation": 0,
@@ -87,7 +87,7 @@ PHOTOS_QUICK = {
     "crop": 384,
     "scales": (0.6, 1.6),
     "rarity": 0.5,
-    "background": 0.15,
+    "thinning": 0.5,
 }
 PHOTOS_FULL = PHOTOS_QUICK | {
     "stages": {
@@ -171,16 +171,18 @@ def batches_from(folder: Path, settings, seed: int, stride: int) -> Callable:
     Args:
         folder: Records.
         settings: With `crop`, `scales` and `batch_size`, as `QUICK`; where classes are of unequal
-            number also with `rarity` and `background`, as `PHOTOS_QUICK`.
+            number also with `rarity` and `thinning`, as `PHOTOS_QUICK`.
         seed: Of the whole run.
         stride: Of the net, so that each stage sees other crops.
     """
     from tutorial_lib.data import records
 
     size, batch, scales = settings["crop"], settings["batch_size"], settings["scales"]
-    options = {"scales": scales, "background": settings.get("background", 1.0)}
-    if settings.get("rarity"):
-        options["chances"] = records.rarities(folder) ** settings["rarity"]
+    options = {"scales": scales}
+    if "rarity" in settings:
+        pixels = records.class_pixels(folder)
+        options["chances"] = records.rarities(pixels) ** settings["rarity"]
+        options["keep"] = records.thinning(pixels, settings["thinning"])
     return lambda epoch: records.crop_batches(
         folder, size, batch, seed * 10_007 + stride * 101 + epoch, **options
     )

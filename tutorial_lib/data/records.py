@@ -305,20 +305,53 @@ def _times(chances: np.ndarray, seed) -> tf.Tensor:
     return tf.cast(points[1:] - points[:-1], tf.int64)
 
 
-def rarities(folder: Path) -> np.ndarray:
-    """Return how rare the rarest class of each record is: 1 / (share of records that show it).
+def class_pixels(folder: Path) -> np.ndarray:
+    """Count the pixels of each label in each record.
 
     Args:
         folder: Records.
 
     Returns:
-        float64 (records,), in the order of the files; 1 for a record whose labels are all void.
+        int64 (records, 256), in the order of the files; the last column counts void.
     """
     samples = read_records(folder).as_numpy_iterator()
-    shown = np.array([np.bincount(s["labels"].ravel(), minlength=VOID + 1) > 0 for s in samples])
-    shares = shown.mean(axis=0)
-    shares[VOID] = 1.0
-    return np.max(np.where(shown, 1 / np.maximum(shares, 1e-9), 1.0), axis=1)
+    return np.array([np.bincount(s["labels"].ravel(), minlength=VOID + 1) for s in samples])
+
+
+def rarities(pixels: np.ndarray) -> np.ndarray:
+    """Return how rare the rarest class of each record is: 1 / (share of records that show it).
+
+    Args:
+        pixels: As of `class_pixels`.
+
+    Returns:
+        float64 (records,); 1 for a record whose labels are all void.
+    """
+    shown = pixels[:, :VOID] > 0
+    shares = np.maximum(shown.mean(axis=0), 1e-9)
+    return np.max(np.where(shown, 1 / shares, 1.0), axis=1)
+
+
+def thinning(pixels: np.ndarray, power: float) -> np.ndarray:
+    """Return which share of each class's pixels to keep, so that the classes become more equal.
+
+    A loss over what is kept is, on average, a loss in which each class has the weight
+    1 / frequency^power. By another name, that lets the net expect classes as often as with
+    frequencies to the power of 1 - `power`.
+
+    Args:
+        pixels: As of `class_pixels`.
+        power: 0 keeps all; 1 makes all classes as frequent as the rarest.
+
+    Returns:
+        float64 (256,): 1 for the rarest class, void, and what does not occur.
+    """
+    totals = pixels.sum(axis=0).astype(float)
+    totals[VOID] = 0
+    found = totals > 0
+    shares = np.ones(VOID + 1)
+    shares[found] = (totals[found].min() / totals[found]) ** power
+    return shares
 
 
 def read_index(folder: Path) -> dict:
@@ -580,7 +613,7 @@ def crop_batches(
     *,
     scales: tuple[float, float] = (0.75, 1.33),
     chances: np.ndarray | None = None,
-    background: float = 1.0,
+    keep: np.ndarray | None = None,
     epochs: tuple[int, int] | None = None,
     shard: tuple[int, int] = (0, 1),
 ) -> tf.data.Dataset:
@@ -595,9 +628,10 @@ def crop_batches(
         seed: Shuffle and augment by it.
         scales: (least, most) factor by which a picture is scaled by chance.
         chances: Show some pictures more often than others, as `read_records`.
-        background: The share of background pixels that keep their label; the others, chosen by
-            chance, become void. Most pixels are background, and a net that is trained on all of
-            them says so when in doubt; mean IoU gives the background no more weight than a class.
+        keep: float (256,), the share of the pixels of each class that keep their label, as of
+            `thinning`; the others, chosen by chance, become void. Most pixels are background, and
+            a net that is trained on all of them says so when in doubt; mean IoU gives the
+            background no more weight than any class.
         epochs, shard: As for `segmentation_batches`.
 
     Returns:
@@ -608,17 +642,18 @@ def crop_batches(
         image = tf.cast(sample["image"], tf.float32) / 127.5 - 1.0
         image, labels = random_crop(image, sample["labels"], size, seeds, scales)
         image, labels = augment(image, labels, seeds + 1)
-        if background < 1:
-            labels = thin_out(labels, background, seeds + 2)
+        if keep is not None:
+            labels = thin_out(labels, keep, seeds + 2)
         return tf.ensure_shape(image, (size, size, 3)), tf.ensure_shape(labels, (size, size))
 
     return _batches(folder, prepare, batch_size, seed, epochs, shard, chances)
 
 
-def thin_out(labels: tf.Tensor, background: float, seed: tf.Tensor) -> tf.Tensor:
-    """Turn all but a share of the background pixels into void, by chance; `seed` is int64 [2]."""
-    drop = tf.random.stateless_uniform(tf.shape(labels), seed) >= background
-    return tf.where((labels == 0) & drop, tf.cast(VOID, labels.dtype), labels)
+def thin_out(labels: tf.Tensor, keep: np.ndarray, seed: tf.Tensor) -> tf.Tensor:
+    """Turn pixels into void by chance, all but a share of each class; `seed` is int64 [2]."""
+    shares = tf.gather(tf.constant(keep, tf.float32), tf.cast(labels, tf.int32))
+    kept = tf.random.stateless_uniform(tf.shape(labels), seed) < shares
+    return tf.where(kept, labels, tf.cast(VOID, labels.dtype))
 
 
 def _batches(folder: Path, prepare: Callable, batch_size: int, seed, epochs, shard, chances=None):
