@@ -144,6 +144,20 @@ def test_shift_and_stitch_is_the_net_at_every_step(size, step):
         inference.shift_and_stitch(net, image, window=12, step=5)
 
 
+def test_a_model_that_looks_in_the_mirror_too():
+    def leftmost(x, training):
+        return np.cumsum(x, axis=2)  # far from mirror symmetric
+
+    image = RNG.integers(0, 256, (32, 64, 3), dtype=np.uint8)
+    both = inference.mirrored(leftmost)
+    scores = predict_any_size(both, image)
+    flipped = predict_any_size(both, image[:, ::-1])
+    np.testing.assert_allclose(scores, flipped[:, ::-1], atol=1e-4)
+    x = normalize(image)
+    expected = (x.cumsum(axis=1) + x[:, ::-1].cumsum(axis=1)[:, ::-1]) / 2
+    np.testing.assert_allclose(scores, expected, atol=1e-4)
+
+
 def test_tiles_must_lie_on_the_grid():
     with pytest.raises(InputError, match="multiples of 32"):
         predict_labels(brightness, COLORS, tile=100)

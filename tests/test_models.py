@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from tutorial_lib import pretraining, training
+from tutorial_lib import pretraining, saving, training
 from tutorial_lib.data.images import Sample, showcase, shrink, square_around
 from tutorial_lib.errors import InputError
 from tutorial_lib.inference import predict_any_size
@@ -119,9 +119,13 @@ def test_another_backbone_takes_vggs_place(tmp_path):
     assert net(np.zeros((1, 96, 128, 3))).shape == (1, 96, 128, 4)
     skips = {name: net.get_layer(f"score_{name}").kernel.shape[2] for name in ("pool3", "pool4")}
     assert skips == {"pool3": 64, "pool4": 128}
+    assert net.get_layer("score_fc7").kernel.shape[2] == 2 * 256
+    narrow = backbones.load_backbone("mobilenet", weights=None, alpha=0.25, context=False)
+    assert fcn.build_fcn(narrow, 32).get_layer("score_fc7").kernel.shape[2] == 256
     assert net.get_layer("conv1").kernel is not body.get_layer("conv1").kernel
     np.testing.assert_array_equal(net.get_layer("conv1").kernel, body.get_layer("conv1").kernel)
-    body.save_weights(tmp_path / "m.weights.h5")
+    narrow.set_weights(body.get_weights())
+    narrow.save_weights(tmp_path / "m.weights.h5")
     again = backbones.load_backbone("mobilenet", tmp_path / "m.weights.h5", alpha=0.25)
     np.testing.assert_array_equal(again.get_weights()[5], body.get_weights()[5])
     with pytest.raises(InputError, match="backbone='vgg' is not known"):
@@ -130,6 +134,22 @@ def test_another_backbone_takes_vggs_place(tmp_path):
         backbones.load_backbone("mobilenet", tmp_path / "none.h5")
     with pytest.raises(InputError, match="do not fit"):
         backbones.load_backbone("mobilenet", tmp_path / "m.weights.h5", alpha=0.5)
+
+
+def test_context_is_the_mean_of_the_whole_map(tmp_path):
+    x = np.random.default_rng(0).normal(size=(2, 3, 5, 4)).astype("float32")
+    wide = np.asarray(backbones.GlobalContext()(x))
+    assert wide.shape == (2, 3, 5, 8) and np.array_equal(wide[..., :4], x)
+    mean = x.mean(axis=(1, 2), keepdims=True)
+    np.testing.assert_allclose(wide[..., 4:], np.broadcast_to(mean, x.shape), atol=1e-6)
+    long = np.asarray(backbones.FixedLength()(x))
+    np.testing.assert_allclose(np.linalg.norm(long, axis=-1), backbones.LENGTH, rtol=1e-4)
+    np.testing.assert_allclose(long / x, (long / x)[..., :1] * np.ones(4), rtol=1e-4)
+    body = backbones.load_backbone("mobilenet", weights=None, alpha=0.25)
+    net = fcn.build_fcn(body, 16, classes=3)
+    saving.save_net(net, tmp_path / "net.keras", ("background", "a", "b"), short_side=64)
+    image = np.full((40, 70, 3), 200, np.uint8)
+    assert saving.load_net(tmp_path / "net.keras").labels(image).shape == (40, 70)
 
 
 @pytest.mark.parametrize("stride", fcn.STRIDES)

@@ -250,6 +250,52 @@ def test_shuffling_is_the_same_for_the_same_seed(tmp_path):
     assert sorted(order(1)) == sorted(order(None))
 
 
+def labeled(number, *classes):
+    labels = np.zeros((30, 30), np.uint8)
+    for row, label in enumerate(classes):
+        labels[row * 5 : row * 5 + 3] = label
+    return Sample(str(number), np.zeros((30, 30, 3), np.uint8), labels)
+
+
+def test_rare_classes_are_drawn_more_often(tmp_path):
+    samples = [labeled(n, 8) for n in range(6)] + [labeled(6, 8, 10), labeled(7, 10)]
+    records.write_records(samples, tmp_path, shards=1)
+    rarities = records.rarities(records.class_pixels(tmp_path))
+    np.testing.assert_allclose(rarities, [8 / 7] * 6 + [4, 4])
+
+    def draw(seed, chances):
+        drawn = records.read_records(tmp_path, seed, chances=chances)
+        return np.bincount([int(r["id"].numpy()) for r in drawn], minlength=8)
+
+    share = rarities / rarities.sum() * 8
+    times = np.array([draw(seed, rarities) for seed in range(40)])
+    assert (times.sum(axis=1) == 8).all() and (np.abs(times - share) < 1).all()
+    np.testing.assert_allclose(times.mean(axis=0), share, atol=0.25)
+    assert draw(1, np.ones(8)).tolist() == [1] * 8
+    assert draw(1, [0, 0, 0, 0, 0, 0, 0, 3]).tolist() == [0] * 7 + [8]
+    crops = records.crop_batches(
+        tmp_path, 30, 8, seed=0, scales=(1, 1), chances=rarities**2, epochs=(0, 5)
+    )
+    labels = np.concatenate([y for _, y in crops.as_numpy_iterator()])
+    assert len(labels) == 40 and np.mean((labels == 10).any(axis=(1, 2))) > 0.7
+
+
+def test_frequent_classes_are_thinned_out(tmp_path):
+    records.write_records([labeled(n, 8, 8, 10, 255) for n in range(8)], tmp_path)
+    pixels = records.class_pixels(tmp_path)
+    assert pixels.shape == (8, 256) and pixels[3, [0, 8, 10, 255]].tolist() == [540, 180, 90, 90]
+    keep = records.thinning(pixels, 0.5)
+    np.testing.assert_allclose(keep[[0, 8, 10, 11, 255]], [6**-0.5, 2**-0.5, 1, 1, 1])
+    assert (records.thinning(pixels, 0) == 1).all()
+    cut = {"size": 24, "batch_size": 8, "seed": 0, "epochs": (0, 1)}
+    ((images, whole),) = records.crop_batches(tmp_path, **cut)
+    ((same, thin),) = records.crop_batches(tmp_path, **cut, keep=keep)
+    whole, thin = whole.numpy(), thin.numpy()
+    assert np.array_equal(images, same) and set(np.unique(thin[whole != thin])) == {255}
+    for label in (0, 8, 10):
+        assert abs(np.mean(thin[whole == label] == label) - keep[label]) < 0.06
+
+
 def test_picture_and_labels_stay_together(tmp_path):
     # The picture shows its own labels in red, so every geometric step can be checked by itself.
     def samples():

@@ -145,6 +145,9 @@ def test_crops_are_scaled_within_bounds_and_void_outside(tmp_path):
     shares = np.mean(first.numpy() == 8, axis=(1, 2))
     assert set(np.unique(first)) == {8, 255} and first.shape == (12, 40, 40)
     assert 0.24 <= shares.min() < 0.6 and shares.max() == 1
+    balanced = settings | {"rarity": 0.5, "thinning": 0.5}
+    ((_, again),) = staged.batches_from(tmp_path, balanced, 0, 8)(0)
+    assert sorted(np.mean(again.numpy() == 8, axis=(1, 2))) == sorted(shares)  # all alike, no 0
     ((_, again),) = staged.batches_from(tmp_path, settings, 0, 8)(0)
     ((_, other),) = staged.batches_from(tmp_path, settings, 0, 8)(1)
     assert np.array_equal(first, again) and not np.array_equal(first, other)

@@ -149,6 +149,20 @@ def shift_and_stitch(
     return fine[: -(-image.shape[0] // step), : -(-image.shape[1] // step)]
 
 
+def mirrored(model: Callable) -> Callable:
+    """Return a model that also looks at each picture's mirror image, and takes the mean logits.
+
+    Args:
+        model: As for `predict_any_size`, which takes the result as well.
+    """
+
+    def both(x, training=False):
+        flipped = np.asarray(model(x[:, :, ::-1], training=training))[:, :, ::-1]
+        return (np.asarray(model(x, training=training)) + flipped) / 2
+
+    return both
+
+
 def predict_labels(
     model, image: np.ndarray, multiple: int = 32, tile: int = 768, margin: int = 256
 ) -> np.ndarray:

@@ -77,7 +77,7 @@ def load_net(path: Path) -> Net:
     Raises:
         InputError: if the file is missing or is no such net.
     """
-    from tutorial_lib.models import fcn  # noqa: F401 - registers the layers of our own
+    from tutorial_lib.models import backbones, fcn  # noqa: F401 - they register the layers of our own
 
     if not path.is_file():
         raise InputError(

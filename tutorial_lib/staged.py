@@ -72,19 +72,22 @@ FULL = {
     "crop": 160,
     "scales": (0.75, 1.33),
 }
-# Photographs: a body that ImageNet trained, and not many pictures to train on. So the score layers
-# learn for long, and the body little and slowly.
+# Photographs: a body that ImageNet trained, and not many pictures to train on, most of which show
+# the same few classes. So the body stays as it is, rare classes are shown more often (`rarity` is a
+# power of `records.rarities`), and of frequent ones only a part of the pixels counts (`thinning`).
 PHOTOS_QUICK = {
     "scenes": 0,
     "validation": 0,
     "stages": {
-        32: Stage(10, 6, 1e-4, "all", 0.05),
-        16: Stage(4, 4, 1e-4, "all", 0.05),
-        8: Stage(4, 6, 1e-4, "all", 0.05),
+        32: Stage(0, 10, 5e-3, "scores", 0.2),
+        16: Stage(0, 4, 5e-3, "scores", 0.2),
+        8: Stage(0, 6, 5e-3, "scores", 0.2),
     },
-    "batch_size": 4,
-    "crop": 224,
-    "scales": (0.75, 1.33),
+    "batch_size": 8,
+    "crop": 384,
+    "scales": (0.6, 1.6),
+    "rarity": 0.5,
+    "thinning": 0.5,
 }
 PHOTOS_FULL = PHOTOS_QUICK | {
     "stages": {
@@ -92,7 +95,6 @@ PHOTOS_FULL = PHOTOS_QUICK | {
         16: Stage(2, 20, 1e-4, "all", 0.05),
         8: Stage(2, 20, 1e-4, "all", 0.05),
     },
-    "crop": 320,
     "scales": (0.5, 2.0),
 }
 SETTINGS = {
@@ -168,15 +170,21 @@ def batches_from(folder: Path, settings, seed: int, stride: int) -> Callable:
 
     Args:
         folder: Records.
-        settings: With `crop`, `scales` and `batch_size`, as `QUICK`.
+        settings: With `crop`, `scales` and `batch_size`, as `QUICK`; where classes are of unequal
+            number also with `rarity` and `thinning`, as `PHOTOS_QUICK`.
         seed: Of the whole run.
         stride: Of the net, so that each stage sees other crops.
     """
     from tutorial_lib.data import records
 
     size, batch, scales = settings["crop"], settings["batch_size"], settings["scales"]
+    options = {"scales": scales}
+    if "rarity" in settings:
+        pixels = records.class_pixels(folder)
+        options["chances"] = records.rarities(pixels) ** settings["rarity"]
+        options["keep"] = records.thinning(pixels, settings["thinning"])
     return lambda epoch: records.crop_batches(
-        folder, size, batch, seed * 10_007 + stride * 101 + epoch, scales=scales
+        folder, size, batch, seed * 10_007 + stride * 101 + epoch, **options
     )
 
 

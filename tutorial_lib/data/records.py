@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
 from tutorial_lib.data import data_home
@@ -242,7 +243,7 @@ def decode(record: tf.Tensor) -> dict[str, tf.Tensor]:
     }
 
 
-def read_records(folder: Path, shuffle_seed=None, shard: tuple[int, int] = (0, 1)):
+def read_records(folder: Path, shuffle_seed=None, shard: tuple[int, int] = (0, 1), chances=None):
     """Read records: a dataset of dicts as `decode` returns them.
 
     The files are read several at a time and decoded in parallel, in an order that is the same in
@@ -254,11 +255,14 @@ def read_records(folder: Path, shuffle_seed=None, shard: tuple[int, int] = (0, 1
             the files. Another epoch wants another seed.
         shard: (i, n) keeps the records i, i + n, i + 2n, … of that order: the share of the i-th of
             n machines.
+        chances: float (records,), how often each one is wanted in proportion to the others, in
+            the order of the files: some then come several times, some not at all, as many in all
+            as without. Only with a seed, which decides about the fractions.
 
     Raises:
         InputError: if the folder holds no records of this version, or a file of it is truncated.
     """
-    dataset = _serialized(folder, shuffle_seed)
+    dataset = _serialized(folder, shuffle_seed, chances)
     if shard != (0, 1):
         dataset = dataset.shard(shard[1], shard[0])
     dataset = dataset.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
@@ -266,7 +270,7 @@ def read_records(folder: Path, shuffle_seed=None, shard: tuple[int, int] = (0, 1
     return dataset.apply(tf.data.experimental.assert_cardinality(kept))
 
 
-def _serialized(folder: Path, shuffle_seed=None) -> tf.data.Dataset:
+def _serialized(folder: Path, shuffle_seed=None, chances=None) -> tf.data.Dataset:
     """Read the records of all shards as bytes."""
     index = read_index(folder)
     files = tf.data.Dataset.from_tensor_slices([str(folder / name) for name in index["shards"]])
@@ -276,10 +280,78 @@ def _serialized(folder: Path, shuffle_seed=None) -> tf.data.Dataset:
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
     )
+    if chances is not None:
+        times = _times(chances, shuffle_seed)
+        dataset = dataset.enumerate().flat_map(
+            lambda place, record: tf.data.Dataset.from_tensors(record).repeat(times[place])
+        )
     if shuffle_seed is not None:
         buffer = min(count(folder), SHUFFLED)
         dataset = dataset.shuffle(buffer, seed=shuffle_seed, reshuffle_each_iteration=False)
     return dataset
+
+
+def _times(chances: np.ndarray, seed) -> tf.Tensor:
+    """Return how often each record is drawn, int64 (records,), as many as there are in all.
+
+    Systematic sampling: the chances lie on a line end to end, and points at equal distances, the
+    first one by chance, are dropped on it. So a record's number is never more than one off its
+    share.
+    """
+    share = np.asarray(chances, float) / np.sum(chances) * len(chances)
+    ends = tf.constant(np.append(0.0, np.cumsum(share)[:-1]), tf.float64)
+    first = tf.random.stateless_uniform([], [seed, 3], dtype=tf.float64)
+    points = tf.concat([tf.math.ceil(ends - first), [len(chances)]], axis=0)
+    return tf.cast(points[1:] - points[:-1], tf.int64)
+
+
+def class_pixels(folder: Path) -> np.ndarray:
+    """Count the pixels of each label in each record.
+
+    Args:
+        folder: Records.
+
+    Returns:
+        int64 (records, 256), in the order of the files; the last column counts void.
+    """
+    samples = read_records(folder).as_numpy_iterator()
+    return np.array([np.bincount(s["labels"].ravel(), minlength=VOID + 1) for s in samples])
+
+
+def rarities(pixels: np.ndarray) -> np.ndarray:
+    """Return how rare the rarest class of each record is: 1 / (share of records that show it).
+
+    Args:
+        pixels: As of `class_pixels`.
+
+    Returns:
+        float64 (records,); 1 for a record whose labels are all void.
+    """
+    shown = pixels[:, :VOID] > 0
+    shares = np.maximum(shown.mean(axis=0), 1e-9)
+    return np.max(np.where(shown, 1 / shares, 1.0), axis=1)
+
+
+def thinning(pixels: np.ndarray, power: float) -> np.ndarray:
+    """Return which share of each class's pixels to keep, so that the classes become more equal.
+
+    A loss over what is kept is, on average, a loss in which each class has the weight
+    1 / frequency^power. By another name, that lets the net expect classes as often as with
+    frequencies to the power of 1 - `power`.
+
+    Args:
+        pixels: As of `class_pixels`.
+        power: 0 keeps all; 1 makes all classes as frequent as the rarest.
+
+    Returns:
+        float64 (256,): 1 for the rarest class, void, and what does not occur.
+    """
+    totals = pixels.sum(axis=0).astype(float)
+    totals[VOID] = 0
+    found = totals > 0
+    shares = np.ones(VOID + 1)
+    shares[found] = (totals[found].min() / totals[found]) ** power
+    return shares
 
 
 def read_index(folder: Path) -> dict:
@@ -540,6 +612,8 @@ def crop_batches(
     seed: int,
     *,
     scales: tuple[float, float] = (0.75, 1.33),
+    chances: np.ndarray | None = None,
+    keep: np.ndarray | None = None,
     epochs: tuple[int, int] | None = None,
     shard: tuple[int, int] = (0, 1),
 ) -> tf.data.Dataset:
@@ -553,6 +627,11 @@ def crop_batches(
         batch_size: The last batch may be smaller.
         seed: Shuffle and augment by it.
         scales: (least, most) factor by which a picture is scaled by chance.
+        chances: Show some pictures more often than others, as `read_records`.
+        keep: float (256,), the share of the pixels of each class that keep their label, as of
+            `thinning`; the others, chosen by chance, become void. Most pixels are background, and
+            a net that is trained on all of them says so when in doubt; mean IoU gives the
+            background no more weight than any class.
         epochs, shard: As for `segmentation_batches`.
 
     Returns:
@@ -563,12 +642,21 @@ def crop_batches(
         image = tf.cast(sample["image"], tf.float32) / 127.5 - 1.0
         image, labels = random_crop(image, sample["labels"], size, seeds, scales)
         image, labels = augment(image, labels, seeds + 1)
+        if keep is not None:
+            labels = thin_out(labels, keep, seeds + 2)
         return tf.ensure_shape(image, (size, size, 3)), tf.ensure_shape(labels, (size, size))
 
-    return _batches(folder, prepare, batch_size, seed, epochs, shard)
+    return _batches(folder, prepare, batch_size, seed, epochs, shard, chances)
 
 
-def _batches(folder: Path, prepare: Callable, batch_size: int, seed, epochs, shard):
+def thin_out(labels: tf.Tensor, keep: np.ndarray, seed: tf.Tensor) -> tf.Tensor:
+    """Turn pixels into void by chance, all but a share of each class; `seed` is int64 [2]."""
+    shares = tf.gather(tf.constant(keep, tf.float32), tf.cast(labels, tf.int32))
+    kept = tf.random.stateless_uniform(tf.shape(labels), seed) < shares
+    return tf.where(kept, labels, tf.cast(VOID, labels.dtype))
+
+
+def _batches(folder: Path, prepare: Callable, batch_size: int, seed, epochs, shard, chances=None):
     """Shuffle, prepare in parallel, batch, prefetch.
 
     What `prepare` does by chance is seeded by the epoch and by the place in it.
@@ -581,7 +669,7 @@ def _batches(folder: Path, prepare: Callable, batch_size: int, seed, epochs, sha
             # program's seed as well, and shuffling by a tensor would fail where that is 0.
             tf.random.set_seed(1)
         places = tf.data.Dataset.range(shard[0], count(folder), shard[1])
-        dataset = tf.data.Dataset.zip(read_records(folder, order, shard), places)
+        dataset = tf.data.Dataset.zip(read_records(folder, order, shard, chances), places)
         dataset = dataset.map(
             lambda sample, place: prepare(sample, tf.stack([epoch * 1_000_003 + place, seed or 0])),
             num_parallel_calls=tf.data.AUTOTUNE,

@@ -10,8 +10,10 @@ import re
 from pathlib import Path
 
 import keras
+from keras import layers, ops
 
 from tutorial_lib.errors import InputError, check_choice
+from tutorial_lib.models import fcn
 
 # Those that read colors from -1 to 1, as all our nets do.
 BACKBONES = {
@@ -21,16 +23,20 @@ BACKBONES = {
     "xception": "Xception",
 }
 
+LENGTH = 10.0  # of a pixel's vector of channels
 WIDTHS = {("1", "0"): 1.0, ("7", "5"): 0.75, ("5", "0"): 0.5, ("2", "5"): 0.25}  # in file names
 
 
-def load_backbone(name: str, weights: str | Path | None = "imagenet", **options) -> keras.Model:
+def load_backbone(
+    name: str, weights: str | Path | None = "imagenet", *, context: bool = True, **options
+) -> keras.Model:
     """Return a net without its top, for pictures of any size.
 
     Args:
         name: One of `BACKBONES`.
         weights: "imagenet" downloads them; a path takes them from a file, as keras.applications
             publishes them (without the top); None starts from chance.
+        context: Prepare the maps that an FCN reads, by `with_context`.
         options: Passed on, e.g. `alpha=0.25` for a MobileNet of a quarter of the width. If it is
             not given, it is read from the file's name, "mobilenet_2_5_224_tf_no_top.h5" say.
 
@@ -48,14 +54,54 @@ def load_backbone(name: str, weights: str | Path | None = "imagenet", **options)
         weights = str(weights)
     size = (None, None, 3)
     try:
-        if weights == "imagenet":
-            return build(include_top=False, weights=weights, input_shape=size, **options)
-        model = build(include_top=False, weights=None, input_shape=size, **options)
-        if weights:
+        online = weights if weights == "imagenet" else None
+        model = build(include_top=False, weights=online, input_shape=size, **options)
+        if weights and not online:
             model.load_weights(weights)
-        return model
     except OSError as error:
         raise InputError(f"the weights of {name} cannot be had ({error}); give a file") from None
     except ValueError as error:
         first = str(error).strip().splitlines()[0]
         raise InputError(f"the weights do not fit {name} with {options}: {first}") from None
+    return with_context(model) if context else model
+
+
+def with_context(model: keras.Model) -> keras.Model:
+    """Return a net whose maps at strides 8, 16 and 32 fit together, the last with `GlobalContext`.
+
+    Everything that is added is computed, nothing of it learned.
+    """
+    inputs, maps = fcn.feature_maps(model)
+    outputs = [FixedLength(name=f"length_{step}")(maps[step]) for step in fcn.STRIDES]
+    outputs[0] = GlobalContext(name="context")(outputs[0])
+    return keras.Model(inputs, outputs, name=model.name)
+
+
+@keras.saving.register_keras_serializable("tutorial_lib")
+class FixedLength(layers.Layer):
+    """Scale each pixel's vector of channels to one length.
+
+    The maps of a net differ in size by orders of magnitude, and in one map some pixels shout. Liu,
+    Rabinovich & Berg, "ParseNet: Looking Wider to See Better", 2015, section 3. They learn the
+    length; here it stays `LENGTH`.
+    """
+
+    def call(self, x):
+        return LENGTH * ops.normalize(x, axis=-1)
+
+
+@keras.saving.register_keras_serializable("tutorial_lib")
+class GlobalContext(layers.Layer):
+    """Give every pixel of a map the mean of the whole map as well, in channels of its own.
+
+    What lies in a picture's middle says much about what its corners can be, and the mean is what
+    ImageNet's classifiers judge a picture by. From (batch, height, width, channels) to twice the
+    channels. ParseNet, as above.
+    """
+
+    def call(self, x):
+        mean = ops.mean(x, axis=(1, 2), keepdims=True)
+        return ops.concatenate([x, ops.broadcast_to(mean, ops.shape(x))], axis=-1)
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], 2 * input_shape[-1])
