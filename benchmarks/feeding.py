@@ -1,15 +1,18 @@
 """Reading: pictures a second of three feeds, and as a share of pure JPEG decoding.
 
-    python benchmarks/feeding.py [COCO_TREE] [--category cat] [--seconds 3]
+    python benchmarks/feeding.py [COCO_TREE] [--category cat] [--seconds 2] [--rounds 5]
 
-Without a tree the bundled scenes are taken.
+Without a tree the bundled scenes are taken. The feeds take turns, round by round; medians are
+printed, and a share is the median of the shares within each round.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 from pathlib import Path
+from statistics import median
 
 from tutorial_lib import profiles
 
@@ -24,7 +27,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("tree", nargs="?", type=Path)
     parser.add_argument("--category", default="cat")
-    parser.add_argument("--seconds", type=float, default=3)
+    parser.add_argument("--seconds", type=float, default=2, help="of each feed in each round")
+    parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     profiles.start("quick")
     split = CocoSplit(options.tree or bundled.coco_tree(train=480, val=120), "train")
@@ -38,10 +42,14 @@ def main() -> None:
             "TFRecord": feeding.from_records(folder),
             "JPEG decoding alone": feeding.decoding([split.image_path(n) for n in ids]),
         }
-        rates = feeding.rates(feeds, options.seconds)
-    best = rates["JPEG decoding alone"]
-    for feed, rate in rates.items():
-        print(f"{feed:20} {rate:7.0f} pictures/s  {rate / best:4.0%} of decoding")
+        rounds = [feeding.rates(feeds, options.seconds, 1) for _ in range(options.rounds)]
+    print(f"{len(ids)} pictures, {os.cpu_count()} cores")
+    for feed in feeds:
+        shares = [rates[feed] / rates["JPEG decoding alone"] for rates in rounds]
+        print(
+            f"{feed:20} {median(rates[feed] for rates in rounds):7.0f} pictures/s  "
+            f"{median(shares):4.0%} of decoding ({min(shares):.0%} to {max(shares):.0%})"
+        )
 
 
 if __name__ == "__main__":

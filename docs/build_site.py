@@ -284,15 +284,15 @@ def circumstances(report: dict) -> dict:
     for entry in report.get("notebooks", []):
         chosen |= entry.get("parameters") or {}
     edited = ", and changes that are not in it" if report.get("edited") else ""
-    machine = [report.get("machine"), f"{report.get('cores')} cores", report.get("memory")]
     facts = {
         "Finished": report.get("finished"),
         "Commit": f"{report.get('commit')}{edited}",
-        "Machine": ", ".join(str(part) for part in machine if part),
+        "Machine": report.get("machine"),
         "Parameters": ", ".join(f"{k}={v}" for k, v in chosen.items()) or "the notebooks' own",
         "Python": report.get("python"),
     }
-    return facts | (report.get("packages") or {})
+    facts |= report.get("packages") or {}
+    return {name: fact for name, fact in facts.items() if fact}
 
 
 def citation() -> str:

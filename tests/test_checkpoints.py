@@ -127,8 +127,7 @@ def test_the_shipped_nets_are_those_that_notebook_03_asks_for():
         asked.add(f"{name}-{key[:12]}")
         return build(**options), {}
 
-    noisy = np.zeros((1, 28, 28, 1), "float32")  # not what this is about
-    space = {"profiles": profiles, "noisy": noisy, "noise": np.ones(1)}
+    space = {"profiles": profiles}
     for name in ("03-02", "03-05", "03-61", "03-71"):  # parameters, settings, ten digits, denoiser
         exec("".join(cells[name]["source"]), space)
         space["load_or_train"] = note

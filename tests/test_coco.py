@@ -6,12 +6,14 @@ import re
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from tutorial_lib.cli import main
 from tutorial_lib.data import bundled, coco, encoding
 from tutorial_lib.errors import InputError
 
@@ -185,3 +187,32 @@ def test_damaged_pictures_are_listed_with_their_id(tree):
     lines = list(opened(tree).damage([1, 2, 3], ["cat"]))
     assert [line.split(":")[0] for line in lines] == ["picture 1", "picture 2", "picture 3"]
     assert "annotation 1" in lines[0] and "decoded" in lines[1] and "missing" in lines[2]
+
+
+def test_every_problem_of_a_picture_is_listed_with_file_and_id(tree):
+    broken = {"counts": [1], "size": [8, 12]}
+    tree[1]["annotations"] += [
+        {"id": n, "image_id": 1, "category_id": 17, "iscrowd": 0, "segmentation": broken}
+        for n in (8, 9)
+    ]
+    split = opened(tree)
+    Image.new("RGB", (5, 5)).save(split.image_path(1))
+    lines = list(split.damage([1, 2, 3], ["cat"]))
+    assert all(line.startswith("picture 1: ") and str(tree[0]) in line for line in lines)
+    found = ("1.jpg is 5×5", "annotation 8 ", "annotation 9 ")
+    assert [part in line for part, line in zip(found, lines, strict=True)] == [True] * 3
+
+
+def test_the_command_checks_the_masks_of_all_categories(tree):
+    tree[1]["categories"].append({"id": 18, "name": "dog"})
+    tree[1]["annotations"].append(
+        {"id": 5, "image_id": 2, "category_id": 18, "iscrowd": 0, "segmentation": "no"}
+    )
+    opened(tree)
+    arguments = ["data", "check", "coco", str(tree[0])]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 1 and "annotation 5 holds neither" in result.output
+    assert "3 pictures examined, 1 problems" in result.output
+    assert CliRunner().invoke(main, [*arguments, "-c", "cat"]).exit_code == 0
+    strict = CliRunner().invoke(main, [*arguments, "--strict"])
+    assert strict.exit_code == 1 and "annotation 5 holds neither" in strict.output

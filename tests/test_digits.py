@@ -20,6 +20,25 @@ def test_bundled_digits():
     assert len(few.train_labels) == 1000 and len(few.test_labels) == 500
 
 
+def test_a_limit_keeps_the_first_of_each_kind():
+    whole, few = mnist.load(digits=[1, 5]), mnist.load(digits=[1, 5], limit=7)
+    for part in ("train", "test"):
+        labels, kept = getattr(whole, f"{part}_labels"), getattr(few, f"{part}_labels")
+        assert kept.tolist() == [1] * 7 + [5] * 7
+        places = np.concatenate([np.flatnonzero(labels == d)[:7] for d in (1, 5)])
+        images = getattr(whole, f"{part}_images")[places]
+        assert np.array_equal(images, getattr(few, f"{part}_images"))
+    assert len(mnist.load(digits=[1], limit=9999).train_labels) == 333
+    with pytest.raises(InputError, match="limit=-1 digits are impossible"):
+        mnist.load(limit=-1)
+
+
+def test_scaled_digits_are_what_a_net_takes():
+    images = mnist.scaled(np.array([[[0, 51], [102, 255]]], np.uint8))
+    assert images.dtype == np.float32
+    np.testing.assert_allclose(images, [[[[0], [0.2]], [[0.4], [1]]]], rtol=1e-6)
+
+
 def test_no_bundled_digit_is_in_both_parts():
     digits = mnist.load()
     train = {image.tobytes() for image in digits.train_images}
@@ -35,6 +54,9 @@ def test_bundled_digits_are_training_digits_of_mnist():
     assert all(image.tobytes() in train for image in bundled.train_images)
     assert all(image.tobytes() in train for image in bundled.test_images)
     assert not any(image.tobytes() in train for image in whole.test_images)
+    # These two are quoted in notebook 03.
+    assert np.isin(whole.train_labels, [1, 5, 6]).sum() == 18081
+    assert np.isin(whole.test_labels, [1, 5, 6]).sum() == 2985
 
 
 @pytest.fixture

@@ -469,9 +469,10 @@ def test_voc_and_sbd(voc_server, tmp_path):
     with pytest.raises(InputError, match="run `tutorial data fetch voc2012` first"):
         registry.fetch("sbd", how)
     registry.fetch("voc2012", how)
-    registry.fetch("sbd", how)
     tree = VocTree(tmp_path / "voc")
-    assert tree.ids("train") == ["a", "b"]
+    assert tree.has("train") and not tree.has("train_aug")
+    registry.fetch("sbd", how)
+    assert tree.has("train_aug") and tree.ids("train") == ["a", "b"]
     # VOC's and SBD's pictures, without the one that VOC validates on.
     assert tree.ids("train_aug") == ["a", "b", "c", "d", "e"]
     found = [int(tree.read(name).labels[0, 0]) for name in tree.ids("train_aug")]

@@ -132,6 +132,24 @@ def test_bad_parameters_are_refused_before_anything_runs(tmp_path, given, messag
     assert not (tmp_path / "build").exists()
 
 
+def test_texts_that_a_kernel_sent_in_pieces_are_joined_and_nothing_else():
+    def text(name, text):
+        return {"output_type": "stream", "name": name, "text": text}
+
+    picture = {"output_type": "display_data", "data": {"image/png": ""}, "metadata": {}}
+    outputs = [text("stdout", "a"), text("stdout", ["b\n", "c"]), picture, text("stdout", "d")]
+    outputs += [text("stderr", "e"), text("stderr", "f")]
+    notebook = {"cells": [{"cell_type": "markdown"}, {"cell_type": "code", "outputs": outputs}]}
+    execution.join_texts(notebook)
+    assert notebook["cells"][1]["outputs"] == [
+        text("stdout", "ab\nc"),
+        picture,
+        text("stdout", "d"),
+        text("stderr", "ef"),
+    ]
+    assert notebook["cells"][0] == {"cell_type": "markdown"}
+
+
 @pytest.mark.parametrize("path", execution.find_notebooks(), ids=lambda path: path.stem)
 def test_papermill_explains_every_parameter_as_the_notebook_does(path):
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]

@@ -128,6 +128,22 @@ def test_48_megapixels_in_bounded_memory():
     assert peak < 600e6
 
 
+@pytest.mark.parametrize(("size", "step"), [((40, 56), 2), ((37, 50), 4), ((9, 8), 1)])
+def test_shift_and_stitch_is_the_net_at_every_step(size, step):
+    keras.utils.set_random_seed(0)
+    net = keras.Sequential([keras.Input((None, None, 3)), keras.layers.Conv2D(2, 12, strides=8)])
+    image = RNG.integers(0, 256, (*size, 3), dtype=np.uint8)
+    fine = inference.shift_and_stitch(net, image, window=12, step=step, stride=8)
+    assert fine.shape == (-(-size[0] // step), -(-size[1] // step), 2)
+    around = (12 - step) // 2
+    padded = np.pad(normalize(image), ((around, 20), (around, 20), (0, 0)), mode="edge")
+    for row, column in ((0, 0), (2, 3), (fine.shape[0] - 1, fine.shape[1] - 1)):
+        window = padded[row * step : row * step + 12, column * step : column * step + 12]
+        np.testing.assert_allclose(fine[row, column], net(window[None])[0, 0, 0], atol=1e-5)
+    with pytest.raises(InputError, match="must divide the stride, 32"):
+        inference.shift_and_stitch(net, image, window=12, step=5)
+
+
 def test_a_model_that_looks_in_the_mirror_too():
     def leftmost(x, training):
         return np.cumsum(x, axis=2)  # far from mirror symmetric

@@ -140,6 +140,59 @@ def test_what_is_clicked_on_is_what_is_decoded_there(monkeypatch):
     assert picture(outputs[0]["image/png"]).ndim == 3
 
 
+def test_the_picker_needs_no_network_and_says_where_no_digit_is_near(monkeypatch):
+    drawn = figures.sheet(flat, np.array([[-0.5, 0.9]]), cell=0.2)
+    page = figures.picker_html(POINTS, LABELS, drawn, b"png", "A title", "What it shows.")
+    assert not re.search(r"(?:src|href)=\"(?!data:)|@import|url\(|fetch\(", page)
+    ground = picture(re.search(r'ground.src = "data:image/png;base64,([^"]+)', page)[1])
+    assert np.ptp(ground[20, 20, :3]) == 0 and np.ptp(ground[-20, -120, :3]) > 20  # the tint
+    for mark, digit in zip("●■▲", (1, 5, 6), strict=True):
+        assert f"{mark}</span> {digit}</span>" in page
+
+
+def test_rows_of_digits_are_named_and_columns_captioned(monkeypatch):
+    made = []
+    monkeypatch.setattr(plotting, "show", lambda fig, alt, dpi: made.append(fig))
+    rows = {"input": IMAGES[:3], "16 numbers": IMAGES[3:6, ..., 0]}
+    figures.show_digits(rows, ["a", "b", "c"], title="Digits", alt="Two rows of three digits.")
+    axes = np.reshape(made[0].axes, (2, 3))
+    assert [ax.get_ylabel() for ax in axes[:, 0]] == ["input", "16 numbers"]
+    assert [ax.get_title() for ax in axes[0]] == ["a", "b", "c"]
+    assert np.array_equal(axes[1, 2].images[0].get_array(), IMAGES[5, ..., 0])
+    with pytest.raises(ValueError):
+        figures.show_digits(rows, ["one too few"] * 2, title="Digits", alt="Two rows of digits.")
+    figures.show_digits([IMAGES[:3]], title="Digits", alt="One row of three digits.")
+    assert len(made[1].axes) == 3
+
+
+def test_rivals_draw_level_where_pca_has_the_smaller_error(monkeypatch):
+    monkeypatch.setattr(plotting, "show", lambda fig, alt: None)
+    parts = np.mean(latent.Pca.fit(IMAGES, 784).encode(IMAGES) ** 2, axis=0)
+    left = parts[::-1].cumsum()[::-1] / 784  # by Pythagoras
+    direct = [np.mean((latent.Pca.fit(IMAGES, k)(IMAGES) - IMAGES) ** 2) for k in (1, 5, 20)]
+    np.testing.assert_allclose(left[[1, 5, 20]], direct, rtol=1e-6)
+    between = {2: (left[4] + left[5]) / 2, 4: (left[19] + left[20]) / 2}
+    title, alt = "Rivals", "Two curves that fall."
+    assert figures.show_rivals(left, between, title=title, alt=alt) == [5, 20]
+
+
+def test_signs_whose_middles_coincide_stand_side_by_side(monkeypatch):
+    made = []
+    monkeypatch.setattr(plotting, "show", lambda fig, alt: made.append(fig))
+    points = np.array([[0, 0], [9, 9], [5, 5], [5.01, 5]])
+    figures.show_signs(points, np.array([0, 1, 4, 9]), title="Signs", alt="Four signs on a plane.")
+    sides = {text.get_text(): text.get_ha() for text in made[0].axes[0].texts}
+    assert sides == {"0": "center", "1": "center", "4": "right", "9": "left"}
+
+
+def test_frames_of_a_walk_keep_exact_grays():
+    ramp = np.linspace(0, 1, 784).reshape(1, 28, 28)
+    (frame,) = figures._walk_frames(np.zeros((1, 2)), ramp, POINTS, LABELS)
+    grays = frame[np.ptp(frame, axis=-1) == 0]
+    assert set(range(0, 256, 17)) <= set(grays.ravel().tolist())
+    assert len(np.unique(frame.reshape(-1, 3), axis=0)) <= figures.WALK_COLORS
+
+
 def test_a_walk_has_a_frame_a_step_and_a_strip(monkeypatch):
     outputs = shown(monkeypatch)
     walk = np.linspace([0, 0], [1, 0], 5)

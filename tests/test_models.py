@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tutorial_lib import pretraining, saving, training
-from tutorial_lib.data.images import Sample, shrink
+from tutorial_lib.data.images import Sample, showcase, shrink, square_around
 from tutorial_lib.errors import InputError
 from tutorial_lib.inference import predict_any_size
 from tutorial_lib.models import autoencoder, backbones, fcn, unet, vgg
@@ -293,3 +293,27 @@ def test_shrinking_keeps_labels_whole():
     assert small.labels.shape == (20, 30) and small.image.shape == (20, 30, 3)
     assert set(np.unique(small.labels)) <= {0, 8, 255}
     assert shrink(small, 40) is small
+
+
+def test_a_square_around_an_object():
+    labels = np.zeros((40, 90), np.uint8)
+    labels[5:15, 70:80] = 8
+    image = np.repeat(np.arange(90, dtype=np.uint8)[None, :, None], 40, axis=0).repeat(3, axis=2)
+    cut = square_around(Sample("a", image, labels), labels == 8, 20)
+    assert cut.labels.shape == cut.image.shape[:2] == (20, 20)
+    assert (cut.labels[5:15, 5:15] == 8).all() and cut.image[0, 0, 0] == 65
+    rim = square_around(cut, cut.image[..., 0] > 80, 12)
+    assert rim.labels.shape == (12, 12) and rim.image[0, -1, 0] == 84
+    assert square_around(cut, cut.labels == 3, 30).labels.shape == (20, 20)
+
+
+def test_the_sample_that_shows_a_class_best():
+    def sample(name, rows, columns):
+        labels = np.zeros((30, 40), np.uint8)
+        labels[rows, columns] = 8
+        return Sample(name, np.zeros((30, 40, 3), np.uint8), labels)
+
+    cut_off = sample("cut off", slice(0, 25), slice(5, 30))
+    small, large = (sample(str(n), slice(5, 5 + n), slice(5, 5 + n)) for n in (6, 9))
+    assert showcase([small, cut_off, large], 8, 20).id == "9"
+    assert showcase([sample("none", slice(0), slice(0)), cut_off], 8, 20).id == "cut off"

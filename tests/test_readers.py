@@ -4,8 +4,10 @@ import json
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
+from tutorial_lib.cli import main
 from tutorial_lib.data import bundled, encoding, images, records
 from tutorial_lib.data.coco import CocoSplit
 from tutorial_lib.data.images import Sample
@@ -190,6 +192,20 @@ def test_broken_voc_is_one_line(voc_root, damage, message):
     with pytest.raises(InputError, match=message) as caught:
         list(VocTree(voc_root).samples("train"))
     assert "\n" not in str(caught.value)
+
+
+def test_voc_becomes_records_and_what_is_damaged_is_listed(voc_root, tmp_path):
+    (voc_root / "ImageSets/Segmentation/train.txt").write_text("a\nb\n")
+    out = tmp_path / "out"
+    arguments = ["data", "convert", "voc", str(voc_root), str(out), "--shards", "1"]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    assert "b.jpg is missing" in result.output
+    assert "1 of 2 pictures converted, 1 problems" in result.output
+    (record,) = records.read_records(out)
+    assert record["id"] == b"a" and (record["labels"].numpy() == CLASSES.index("cat")).all()
+    result = CliRunner().invoke(main, [*arguments[:4], str(tmp_path / "other"), "--strict"])
+    assert result.exit_code == 1 and "b.jpg is missing" in result.output
 
 
 def test_a_folder_without_voc_says_what_to_give(tmp_path):

@@ -35,7 +35,7 @@ def printed(result):
 @pytest.mark.parametrize(
     ("name", "dataset", "folder", "options", "expected"),
     [
-        ("03", "mnist", "mnist", {"epochs": 1}, "18,081 digits to train on, 2,985 to test on"),
+        ("03", "mnist", "mnist", {"epochs": 1, "limit": 100}, "300 digits to train on, 300 to"),
         ("04", "coco", "voc_cats_as_coco", {"epochs": 1, "limit": 6}, "train: 6 pictures"),
         ("04", "coco", "coco", {"epochs": 1, "limit": 4}, "train: 4 pictures"),
         ("05", "voc", "VOCdevkit", {"epochs": 1, "limit": 6}, "{'train': 6, 'val': 6}"),
@@ -48,6 +48,19 @@ def test_a_notebook_on_real_data(tmp_path, monkeypatch, name, dataset, folder, o
     result = run_notebook(name, tmp_path, dataset=dataset, data_dir=data_dir, **options)
     assert result.status == "passed", result.error
     assert expected in printed(result)
+
+
+@pytest.mark.slow
+@needs_real_data
+def test_cats_with_a_way_down_that_imagenet_taught(tmp_path, monkeypatch):
+    monkeypatch.setenv("TUTORIAL_DATA", str(tmp_path / "data"))
+    real = Path(REAL).resolve()
+    weights = str(real / "weights" / "mobilenet_2_5_224_tf_no_top.h5")
+    options = {"data_dir": str(real / "voc_cats_as_coco"), "weights": weights}
+    result = run_notebook("04", tmp_path, dataset="coco", epochs=1, limit=8, **options)
+    assert result.status == "passed", result.error
+    for name in ("center prior", "U-Net", "U-Net on MobileNet"):
+        assert f"{name:20} IoU of cat 0." in printed(result)
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 from click.testing import CliRunner
 
+from tutorial_lib import feeding
 from tutorial_lib.cli import main
 from tutorial_lib.data import bundled, encoding, records
 from tutorial_lib.data.coco import CocoSplit
@@ -176,7 +177,7 @@ def test_the_command_converts_and_lists_problems(tree, tmp_path):
     assert result.exit_code == 1 and "cannot be decoded" in result.output
     result = CliRunner().invoke(main, ["data", "check", "coco", str(copy)])
     assert result.exit_code == 1 and f"picture {cats[0]}: " in result.output
-    assert "24 pictures read, 1 problems" in result.output
+    assert "24 pictures examined, 1 problems" in result.output
     result = CliRunner().invoke(main, ["data", "check", "coco", str(copy), "--strict"])
     assert result.exit_code == 1 and result.output.startswith("Error: ")
 
@@ -287,3 +288,19 @@ def test_an_index_is_plain_json(written):
     folder, _ = written
     index = json.loads((folder / records.INDEX).read_text(encoding="utf-8"))
     assert set(index) == {"version", "records", "shards", "problems"}
+
+
+def test_three_feeds_deliver_the_same_pairs(tree, tmp_path):
+    split = CocoSplit(tree, "train")
+    ids = split.image_ids()
+    records.write_records([split.recipe(number, ["cat"]) for number in ids], tmp_path, shards=3)
+    feeds = [
+        feeding.from_generator(split, ids, ["cat"]),
+        feeding.from_files(split, ids, ["cat"]),
+        feeding.from_records(tmp_path),
+    ]
+    assert feeding.equal(feeds)
+    assert not feeding.equal([feeds[0], feeding.from_generator(split, ids, ["dog"])])
+    assert not feeding.equal([feeds[0], feeding.from_generator(split, ids[1:], ["cat"])])
+    rates = feeding.rates({"files": feeds[1]}, seconds=0.05, rounds=1)
+    assert rates["files"] > 0

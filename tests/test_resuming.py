@@ -260,13 +260,13 @@ def test_a_cluster_that_cannot_be_read(monkeypatch):
 def test_triples_are_logged_after_each_epoch(tmp_path, monkeypatch):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    from tutorial_lib import tensorboard, training
+    from tutorial_lib import plotting, tensorboard, training
     from tutorial_lib.models import unet
 
     monkeypatch.setenv("TUTORIAL_DATA", str(tmp_path))
     rng = np.random.default_rng(0)
-    images = rng.uniform(-1, 1, (3, 44, 44, 3)).astype("float32")
-    labels = rng.choice([0, 1, 255], (3, 28, 28)).astype("uint8")
+    images = rng.uniform(-1, 1, (4, 44, 44, 3)).astype("float32")
+    labels = rng.choice([0, 1, 255], (4, 28, 28)).astype("uint8")
     net = unet.build_unet(44, 3, 2, 1)
     net.compile("adam", training.binary_cross_entropy)
     calls = tensorboard.callbacks("test", images, labels)
@@ -279,9 +279,13 @@ def test_triples_are_logged_after_each_epoch(tmp_path, monkeypatch):
     assert {"keras", "epoch_loss"} <= set(found["train"]["tensors"])  # the first is the graph
     assert "epoch_loss" in found["validation"]["tensors"]
     events = EventAccumulator(str(folder / "triples"), {"tensors": 0}).Reload()
-    assert len(events.Tensors("input, mask, prediction")) == 2
-    pictures = tensorboard.triples(images, labels, np.ones((3, 28, 28)))
-    assert pictures.shape == (3, 28, 84, 3) and pictures.dtype == np.uint8
+    logged = events.Tensors("input, mask, prediction")
+    # Each epoch's entry holds width, height, and all four pictures.
+    assert [len(entry.tensor_proto.string_val) for entry in logged] == [6, 6]
+    pictures = tensorboard.triples(images, labels, np.ones((4, 28, 28)))
+    assert pictures.shape == (4, 28, 84, 3) and pictures.dtype == np.uint8
     middle = np.rint((images[:, 8:36, 8:36] + 1) * 127.5)
     assert np.array_equal(pictures[:, :, :28], middle)
-    assert np.array_equal(pictures[:, :, 28:56][labels == 0], middle[labels == 0])
+    faded = np.stack([plotting.faded(view) for view in middle])
+    assert np.array_equal(pictures[:, :, 28:56][labels == 0], faded[labels == 0])
+    assert (pictures[:, :, 28:56][labels == 1] != faded[labels == 1]).any(axis=-1).all()

@@ -203,8 +203,7 @@ def test_status_tells_of_a_run_and_of_none(tmp_path):
     report = {
         "finished": "2026-01-02T03:04:05+00:00",
         "commit": "0123456789ab",
-        "machine": "Linux <x86_64>",
-        "cores": 2,
+        "machine": "Linux <x86_64>, 2 cores",
         "packages": {"keras": "3.15.1"},
         "notebooks": [
             {"name": CHAPTERS[0], "status": "passed", "seconds": 12.3, "parameters": {"seed": 3}},
@@ -215,7 +214,16 @@ def test_status_tells_of_a_run_and_of_none(tmp_path):
     text = build_site.status(tmp_path / "report.json")
     assert f"{CHAPTERS[0]}` | passed | 12 |" in text and "| gone | failed | 0 |" in text
     assert "seed=3" in text and "3.15.1" in text and "0123456789ab |" in text
-    assert "Linux &lt;x86_64&gt;, 2 cores" in text
+    assert "| Linux &lt;x86_64&gt;, 2 cores |" in text and "None" not in text
+
+
+def test_status_knows_the_report_that_a_run_writes(tmp_path):
+    from tutorial_lib.report import Report
+
+    Report(tmp_path, [execution.Result(CHAPTERS[0], "passed", 1.0, "x.ipynb")]).write()
+    text = build_site.status(tmp_path / "report.json")
+    assert f"{CHAPTERS[0]}` | passed | 1 |" in text and "None" not in text
+    assert "cores, " in text and "| keras | " in text
 
 
 def test_notebooks_that_did_not_finish_are_refused(tmp_path):

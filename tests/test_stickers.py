@@ -42,6 +42,19 @@ def test_holes_are_filled_and_crumbs_dropped():
     clean = stickers.clean_mask(mask)
     assert clean[30, 50] and not clean[2, 2]
     assert np.array_equal(clean, disk())
+    two = disk((30, 25), 15) | disk((30, 75), 12)
+    assert np.array_equal(stickers.clean_mask(two), two)
+    assert np.array_equal(stickers.clean_mask(two, least=1), disk((30, 25), 15))
+
+
+def test_an_enlarged_outline_has_no_stairs():
+    image = np.full((24, 24, 3), (0, 0, 255), np.uint8)
+    sticker = stickers.make_sticker(image, np.tril(np.ones((24, 24))), contour=0)
+    ends = (sticker[..., 3] > 127).sum(axis=1)[128:384]  # how far each row reaches
+    # A pixel of the mask is 21 pixels wide here; a plain bicubic enlargement has stairs of 6.
+    assert np.ptp(ends - np.arange(128, 384)) <= 3
+    line = stickers.make_sticker(BLUE, np.eye(60, 100), contour=0)
+    assert (line[..., 3] > 127).mean() > 0.005  # a line one pixel thin is still there
 
 
 @pytest.mark.parametrize(
@@ -95,6 +108,12 @@ def test_preview_on_light_and_dark():
     picture = stickers.preview(stickers.make_sticker(BLUE, disk()))
     assert picture.shape == (512, 1024, 3)
     assert picture[0, :512].min() > 200 and picture[0, 512:].max() < 70
+    wide = stickers.make_sticker(
+        BLUE, np.ones((20, 100)).repeat(3, 0) * (np.arange(60) < 30)[:, None]
+    )
+    board = stickers.on_board(wide, dark=True)
+    assert wide.shape[0] < 400 and board.shape == (512, 512, 3)
+    assert board[:50].max() < 70 and board[256, 256].tolist() == [0, 0, 255]
 
 
 def test_a_missing_object_is_named_with_what_is_there():

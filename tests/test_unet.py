@@ -3,9 +3,10 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from scipy import ndimage
 
-from tutorial_lib import losses, thresholds, training
+from tutorial_lib import finetuning, losses, metrics, tensorboard, thresholds, training
 from tutorial_lib.errors import InputError
 from tutorial_lib.metrics import ConfusionMatrix
 from tutorial_lib.models import unet
@@ -62,6 +63,23 @@ def test_tiles_equal_the_whole_picture(nets):
     whole = large(np.pad(image, ((half, half), (half, half), (0, 0)), mode="reflect")[None])[0]
     tiles = unet.overlap_tile(small, image, batch_size=3)
     np.testing.assert_allclose(tiles, whole, rtol=1e-4, atol=1e-5)
+
+
+def test_cut_wires_carry_nothing(nets):
+    net = nets[0]
+    image = np.random.default_rng(0).uniform(-1, 1, (1, *net.input_shape[1:])).astype(np.float32)
+    before = net(image).numpy()
+    net.compile("adam", loss=losses.dice_loss)
+    for copies, cut in ((True, "up1_crop"), (False, "up1_upconv")):
+        other = unet.silenced(net, copies)
+        whole = keras.Model(other.inputs, [other.output, other.get_layer(cut).output])
+        answer, signal = (np.asarray(part) for part in whole(image))
+        assert np.abs(signal).max() > 0 and not np.allclose(answer, before)
+        # Whatever comes along the wire, the answer stays the same.
+        filters = signal.shape[-1]
+        kernel = other.get_layer("up1_conv1").get_weights()[0]
+        assert not kernel[:, :, :filters].any() if copies else not kernel[:, :, filters:].any()
+    assert np.array_equal(net(image), before)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 50), (37, 91)])
@@ -146,6 +164,25 @@ def test_border_weights_by_the_formula():
         losses.border_weights(labels, sigma=0)
 
 
+def test_a_net_trains_on_border_weights():
+    labels = np.zeros((4, 20, 20), np.uint8)
+    labels[:, 5:15, 2:8], labels[:, 5:15, 11:17] = 1, 1
+    pictures = np.repeat(labels[..., None] / np.float32(2), 3, axis=-1)
+    batches = tf.data.Dataset.from_tensor_slices((pictures, labels)).batch(2)
+    net = keras.Sequential([keras.Input((20, 20, 3)), keras.layers.Conv2D(1, 1)])
+    net.compile("adam", loss=losses.border_weighted_cross_entropy)
+    weights = np.stack([losses.border_weights(label, strength=7) for label in labels])
+    expected = losses.weighted_binary_cross_entropy(labels, net(pictures), weights)
+    history = training.train(
+        net,
+        lambda first, end: losses.with_border_weights(batches, strength=7).repeat(end - first),
+        epochs=2,
+        steps=2,
+    )
+    assert history["loss"][1] < history["loss"][0]
+    assert np.isclose(history["loss"][0], expected, rtol=0.01)
+
+
 def test_scores_at_thresholds_agree_with_the_confusion_matrix(example):
     labels, logits = example
     p = 1 / (1 + np.exp(-logits[..., 0]))
@@ -177,12 +214,95 @@ def test_the_center_prior_finds_what_never_moves():
     assert prior.shape == (5, 6) and prior[1:3, 2:4].all() and not prior[4].any()
 
 
+def test_what_was_learned_before_moves_more_slowly():
+    net = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2), keras.layers.Dense(1)])
+    before = net.get_weights()
+    slow = net.layers[0].trainable_variables
+    net.compile(finetuning.FineTuning(0.1, slow, 0.01, weight_decay=0.0), loss="mse")
+    net.fit(np.ones((4, 3)), np.full((4, 1), 9.0), verbose=0)
+    moved = [np.abs(a - b).max() for a, b in zip(before, net.get_weights(), strict=True)]
+    assert np.allclose(moved, [0.001, 0.001, 0.1, 0.1], rtol=1e-2)  # Adam's first step is the rate
+
+
+def test_a_pretrained_way_down_keeps_its_statistics(tmp_path):
+    from tutorial_lib.models import pretrained
+
+    path = tmp_path / "mobilenet.weights.h5"
+    pretrained.mobilenet(64, None).save_weights(path)
+    encoder = pretrained.mobilenet(64, path)
+    net = pretrained.build_pretrained_unet(encoder)
+    before = encoder.get_layer("conv1_bn").get_weights()
+    net(np.random.default_rng(0).normal(size=(2, 64, 64, 3)), training=True)
+    for old, new in zip(before, encoder.get_layer("conv1_bn").get_weights(), strict=True):
+        assert np.array_equal(old, new)
+    assert not np.array_equal(net.get_layer("up4_conv_norm").get_weights()[2], 0)
+
+
 def test_a_pretrained_way_down():
     from tutorial_lib.models import pretrained
 
     net = pretrained.build_pretrained_unet(pretrained.mobilenet(96, None))
     assert net.output_shape == (None, 96, 96, 1)
+    coarse = pretrained.build_pretrained_unet(pretrained.mobilenet(96, None), finest=4)
+    assert coarse.output_shape == (None, 96, 96, 1)
+    assert coarse.get_layer("logits").output.shape[1:] == (24, 24, 1)
     with pytest.raises(InputError, match="do not halve evenly"):
         pretrained.build_pretrained_unet(pretrained.mobilenet(100, None))
     with pytest.raises(InputError, match="is missing"):
         pretrained.mobilenet(96, "nowhere.h5")
+
+
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        (190, "190 does not halve evenly 3 times; the nearest that do: 188 or 196"),
+        (60, "60 is too small for 3 levels; the smallest that works: 92"),
+        (-4, "-4 is too small for 3 levels; the smallest that works: 92"),
+    ],
+)
+def test_sizes_that_do_not_work_name_those_that_do(size, message):
+    with pytest.raises(InputError, match=f"input_size={message}"):
+        unet.valid_output_size(size, depth=3)
+
+
+def test_the_center_prior_is_the_best_of_all_cuts():
+    labels = np.random.default_rng(0).choice([0, 0, 1, 255], (6, 4, 5)).astype(np.uint8)
+    prior = thresholds.center_prior((None, labels[n : n + 1]) for n in range(6))
+
+    def iou(guess):
+        guesses = np.broadcast_to(guess, labels.shape).astype(int)
+        return ConfusionMatrix(2).update(labels, guesses).iou()[1]
+
+    often = (labels == 1).sum(axis=0) / np.maximum((labels != 255).sum(axis=0), 1)
+    assert np.isclose(iou(prior), max(iou(often >= cut) for cut in np.unique(often)))
+
+
+def test_colors_of_objects_and_answers_of_nets():
+    images = np.zeros((2, 6, 6, 3), np.float32)
+    images[0, 2:4, 2:4] = [0.5, 0, -0.5]
+    labels = np.array([[[1, 1], [255, 0]], [[0, 0], [0, 255]]], np.uint8)
+    colors = metrics.mean_colors([(images, labels)])
+    assert np.allclose(colors[0], [0.5, 0, -0.5]) and np.isnan(colors[1]).all()
+    matrix = metrics.score([(images, labels)], metrics.always(np.array([[True, False]] * 2)))
+    assert matrix.counts.tolist() == [[2, 2], [1, 1]]
+
+    class Net:
+        def predict_on_batch(self, pictures):
+            return pictures[:, 2:4, 2:4, :1]
+
+    matrix = metrics.score([(images, labels)], metrics.positive(Net()))
+    assert matrix.counts.tolist() == [[3, 1], [0, 2]]
+
+
+def test_the_learning_rate_rises_and_falls():
+    rate = training.rise_and_fall(0.01, 100)
+    values = [float(rate(step)) for step in (0, 5, 10, 55, 100)]
+    assert values[0] < values[1] < values[2] and np.isclose(values[2], 0.01)
+    assert np.isclose(values[3], 0.005) and np.isclose(values[4], 0)
+
+
+def test_a_table_has_a_row_for_each_picture():
+    frames = [np.arange(2 * 4 * 12 * 3).reshape(2, 4, 12, 3) + n for n in (0, 1000)]
+    parts = tensorboard.table(frames, rows=2)
+    assert [part.shape for part in parts] == [(4, 4, 3)] * 8
+    assert np.array_equal(parts[6], frames[0][1][:, 8:]) and (parts[7] == parts[6] + 1000).all()

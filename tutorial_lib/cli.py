@@ -300,7 +300,10 @@ strict_option = click.option("--strict", is_flag=True, help="Stop at the first p
 @kind_argument
 @folder_argument
 @split_option
-@category_option
+@click.option(
+    "-c", "--category", "categories", multiple=True,
+    help="COCO: whose masks to draw; may be given several times.  [default: all]",
+)  # fmt: skip
 @strict_option
 def check_data(kind: str, folder: Path, split: str, categories, strict: bool) -> None:
     """Read every picture and mask of a COCO or VOC tree, and list what is damaged."""
@@ -313,7 +316,7 @@ def check_data(kind: str, folder: Path, split: str, categories, strict: bool) ->
             raise InputError(problem)
         problems.append(problem)
         click.echo(problem)
-    click.echo(f"{total} pictures read, {len(problems)} problems")
+    click.echo(f"{total} pictures examined, {len(problems)} problems")
     sys.exit(int(bool(problems)))
 
 
@@ -330,7 +333,7 @@ def _problems(kind, folder, split, categories):
         tree = CocoSplit(folder, split)
         yield from tree.problems
         ids = tree.image_ids()
-        damage = tree.damage(ids, categories)
+        damage = tree.damage(ids, categories or list(tree.categories))
     yield from damage
     yield from (None for _ in ids)
 

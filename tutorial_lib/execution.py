@@ -7,6 +7,7 @@ notebook stays, and the report names the cell. A run never touches the stored ou
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from tutorial_lib import outcomes, report
 from tutorial_lib.errors import InputError, check_choice
+from tutorial_lib.files import write_atomically
 from tutorial_lib.profiles import PROFILES
 from tutorial_lib.watching import MemoryWatch, ledger
 
@@ -186,11 +188,32 @@ def execute(
     result.seconds = round(time.perf_counter() - start, 1)
     result.megabytes = round(memory.peak(0, time.time()) / 1e6)
     executed = outcomes.load(output)
+    if executed["cells"]:
+        join_texts(executed)
+        text = json.dumps(executed, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+        write_atomically(output, text)
     result.cells = outcomes.read_cells(executed, outcomes.load(source), memory.peak)
     result.device = outcomes.device(executed)
     if result.status != "passed":
         result.error = f"{failing_cell(result.cells)}: {what}"
     return result
+
+
+def join_texts(notebook: dict) -> None:
+    """Join what a cell printed without anything in between; each stream by itself.
+
+    A kernel sends it in pieces, and where it cuts depends on how busy the machine is.
+    """
+    for cell in notebook["cells"]:
+        joined: list[dict] = []
+        for output in cell.get("outputs", []):
+            last = joined[-1] if joined else {}
+            if "name" in output and output["name"] == last.get("name"):
+                last["text"] = "".join([*last["text"], *output["text"]])
+            else:
+                joined.append(output)
+        if "outputs" in cell:
+            cell["outputs"] = joined
 
 
 def one_line(message: str) -> str:

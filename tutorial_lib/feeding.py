@@ -5,11 +5,11 @@ All three deliver the same pairs; they differ in what they read and who does the
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import tensorflow as tf
 
 from tutorial_lib.data import records
@@ -74,21 +74,27 @@ def rates(feeds: dict[str, tf.data.Dataset], seconds: float = 1.0, rounds: int =
 
 def _rate(feed: tf.data.Dataset, seconds: float) -> float:
     count, start = 0, None
-    for pair in feed.repeat():
+    for _ in feed.repeat():
         if start is None:  # the first one pays for setting things up
             start = time.perf_counter()
             continue
         count += 1
         if count % 8 == 0 and (spent := time.perf_counter() - start) >= seconds:
             return count / spent
-        del pair
     raise AssertionError("an endless feed ended")
 
 
-def equal(feeds: Sequence[tf.data.Dataset], order: Sequence[str] = ()) -> bool:
-    """Say whether feeds deliver the same pairs, in any order."""
-    contents = [
-        sorted((np.asarray(i).tobytes(), np.asarray(m).tobytes()) for i, m in feed)
-        for feed in feeds
-    ]
+def equal(feeds: Sequence[tf.data.Dataset]) -> bool:
+    """Say whether feeds deliver the same pairs, in any order.
+
+    Digests are compared, so that a large data set need not fit into memory.
+    """
+    contents = [sorted(_digest(image, labels) for image, labels in feed) for feed in feeds]
     return all(content == contents[0] for content in contents)
+
+
+def _digest(image: tf.Tensor, labels: tf.Tensor) -> str:
+    digest = hashlib.sha256(repr(tuple(image.shape)).encode())
+    digest.update(image.numpy().tobytes())
+    digest.update(labels.numpy().tobytes())
+    return digest.hexdigest()

@@ -105,6 +105,50 @@ def predict_any_size(model, image: np.ndarray, multiple: int = 32) -> np.ndarray
     return logits[top : top + image.shape[0], left : left + image.shape[1]]
 
 
+def shift_and_stitch(
+    model, image: np.ndarray, window: int, step: int = 8, stride: int = 32
+) -> np.ndarray:
+    """Score a picture every `step` pixels with a net that answers every `stride` pixels.
+
+    The picture is shifted by 0, `step`, 2 · `step`, … pixels along both axes and goes through the
+    net each time; the coarse maps are woven into one fine map. (Long, Shelhamer & Darrell, CVPR
+    2015, section 3.2, who then find a better way: skips.)
+
+    Args:
+        model: Keras model from float32 (1, height, width, 3) to a map of scores, one for each
+            place where `window` pixels fit, `stride` pixels apart.
+        image: As for `predict_any_size`; it is continued by its edge values.
+        window: Side of what one score sees, in pixels.
+        step: Pixels between two scores of the result; divides `stride`.
+        stride: Pixels between two scores of the net.
+
+    Returns:
+        float32 (height / step, width / step, scores), rounded up; each cell's score is that of the
+        window around its middle.
+
+    Raises:
+        InputError: if the step does not divide the stride, or as for `predict_any_size`.
+    """
+    if step <= 0 or stride % step:
+        raise InputError(f"step={step} must divide the stride, {stride}")
+    image = normalize(as_rgb(image))
+    before = (window - step) // 2  # so that the first window's middle is that of the first cell
+    cells = [-(-side // stride) for side in image.shape[:2]]
+    down, across = (
+        _positions(-before, window + count * stride, side)
+        for count, side in zip(cells, image.shape[:2], strict=True)
+    )
+    padded = image[down[:, None], across][None]
+    height, width = (window + (count - 1) * stride for count in cells)
+    shifts = stride // step
+    fine = np.empty((cells[0] * shifts, cells[1] * shifts, model.output_shape[-1]), np.float32)
+    for row, column in np.ndindex(shifts, shifts):
+        y, x = row * step, column * step
+        coarse = model(padded[:, y : y + height, x : x + width], training=False)[0]
+        fine[row::shifts, column::shifts] = coarse
+    return fine[: -(-image.shape[0] // step), : -(-image.shape[1] // step)]
+
+
 def mirrored(model: Callable) -> Callable:
     """Return a model that also looks at each picture's mirror image, and takes the mean logits.
 

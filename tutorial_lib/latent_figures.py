@@ -12,9 +12,11 @@ from importlib import resources
 from string import Template
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgb
+from matplotlib.colors import ListedColormap, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from PIL import Image
 
 from tutorial_lib import player, plotting
@@ -27,8 +29,15 @@ WINDOW = (-0.6, 1.8, -0.8, 1.0)
 STEP = 0.2  # a larger window is larger by whole steps
 MARKS = "os^Dvp*Xhd"
 X_LABEL, Y_LABEL = "from the ones to the sixes", "toward the fives"
+RULES = np.arange(-8, 8.5, 0.5)  # where the map to click on has lines
+LETTER = 0.085  # inches that a letter beside a row of digits takes
+NUMBERED = {
+    "color": "white",
+    "fontweight": "bold",
+    "bbox": {"boxstyle": "circle", "facecolor": PALETTE["truth"], "edgecolor": "white"},
+}
 WALK_MS = 160
-WALK_COLORS, GRAYS = 160, 16  # few grays leave enough colors for the points
+WALK_COLORS, GRAYS = 256, 16
 
 
 @dataclass(frozen=True)
@@ -103,12 +112,22 @@ def show_map(
         draw_sheet(ax, under)
     draw_points(ax, points, labels, small=under is not None)
     _frame(ax, under.window if under is not None else window(points))
-    ax.legend(ncols=3, loc="lower right", bbox_to_anchor=(1, 1), handletextpad=0, borderaxespad=0)
+    ax.legend(
+        ncols=3,
+        loc="lower right",
+        bbox_to_anchor=(1, 1),
+        handletextpad=0,
+        borderaxespad=0,
+        frameon=False,
+        markerscale=1.6 if under is not None else 1.2,
+        title="digit",
+        fontsize=11,
+    )
     plotting.show(fig, alt=alt, dpi=plotting.PHOTO_DPI if under is not None else plotting.DPI)
 
 
 def draw_points(ax, points: np.ndarray, labels: np.ndarray, small: bool = False) -> None:
-    """Draw one mark a digit, in the color and shape of its kind."""
+    """Draw one mark a digit, in the color and shape of its kind; the first kind lies on top."""
     for number, digit in enumerate(np.unique(labels)):
         ax.scatter(
             *points[labels == digit].T,
@@ -118,6 +137,7 @@ def draw_points(ax, points: np.ndarray, labels: np.ndarray, small: bool = False)
             edgecolors="white",
             linewidths=0.4,
             alpha=0.85,
+            zorder=2 - number / 10,
             label=str(digit),
         )
 
@@ -174,43 +194,55 @@ def show_walk(
 
 def _walk_frames(walk, pictures, points, labels) -> list[np.ndarray]:
     """Return the pixels of each step; everything is drawn once, and then moved."""
-    fig = Figure(figsize=(6.6, 3.1), dpi=plotting.DPI, layout="constrained")
-    left, right = fig.subplots(1, 2, width_ratios=(1.2, 1))
-    draw_points(left, points, labels, small=True)
-    _frame(left, window(points))
-    left.legend(loc="upper right", fontsize=8)
-    left.plot(*walk.T, color=PALETTE["ink"], linewidth=1)
-    (here,) = left.plot([], [], "o", color=PALETTE["truth"], markersize=9)
-    plotting.bare(right)
-    picture = right.imshow(pictures[0], cmap="gray", vmin=0, vmax=1)
-    canvas = FigureCanvasAgg(fig)
-    frames = []
-    for point, image in zip(walk, pictures, strict=True):
-        here.set_data(*point[:, None])
-        picture.set_data(np.rint(image * (GRAYS - 1)) / (GRAYS - 1))
-        canvas.draw()
-        frames.append(np.array(canvas.buffer_rgba())[..., :3])
+    with rc_context(plotting.STYLE):
+        fig = Figure(figsize=(6.6, 3.1), dpi=plotting.DPI, layout="constrained")
+        left, right = fig.subplots(1, 2, width_ratios=(1.2, 1))
+        draw_points(left, points, labels, small=True)
+        _frame(left, window(points))
+        left.legend(loc="upper right", fontsize=9, handletextpad=0, markerscale=1.5)
+        left.plot(*walk.T, color=PALETTE["ink"], linewidth=1)
+        (here,) = left.plot([], [], "o", color=PALETTE["truth"], markersize=9)
+        plotting.bare(right)
+        picture = right.imshow(pictures[0], cmap="gray", vmin=0, vmax=1)
+        canvas = FigureCanvasAgg(fig)
+        frames = []
+        for point, image in zip(walk, pictures, strict=True):
+            here.set_data(*point[:, None])
+            picture.set_data(image)
+            canvas.draw()
+            frames.append(_rounded(np.array(canvas.buffer_rgba())[..., :3]))
     return frames
 
 
-def show_digits(rows: Sequence[Sequence[np.ndarray]], captions=None, *, title: str, alt: str):
+def _rounded(pixels: np.ndarray) -> np.ndarray:
+    """Round grays to 16 levels and the rest to ten a channel: all fit into one palette."""
+    gray = np.ptp(pixels, axis=-1, keepdims=True) == 0
+    step = np.where(gray, 255 / (GRAYS - 1), 255 / 9)
+    return np.rint(np.rint(pixels / step) * step).astype(np.uint8)
+
+
+def show_digits(rows: Sequence | dict[str, Sequence], captions=None, *, title: str, alt: str):
     """Show rows of digits, all of one length, on one scale from 0 to 1.
 
     Args:
-        rows: Each a sequence of arrays (28, 28) or (28, 28, 1).
-        captions: A short text for each digit of all rows.
+        rows: Each a sequence of arrays (28, 28) or (28, 28, 1); a dict names them, at their left.
+        captions: A short text above each column.
         title, alt: As for `plotting.figure` and `plotting.show`.
     """
-    plotting.show_images(
-        [image for row in rows for image in row],
-        captions,
-        title=title,
-        alt=alt,
-        columns=len(rows[0]),
-        cell=min(1.25, 8.4 / len(rows[0])),
-        vmin=0,
-        vmax=1,
-    )
+    names, rows = zip(*rows.items(), strict=True) if isinstance(rows, dict) else (None, rows)
+    margin = 0.1 + (LETTER * max(map(len, names)) if names else 0)
+    cell = min(1.25, (9 - margin) / len(rows[0]))
+    size = (cell * len(rows[0]) + margin, cell * len(rows) + (0.65 if captions else 0.4))
+    fig, axes = plotting.figure(len(rows), len(rows[0]), title=title, size=size, squeeze=False)
+    for place, row in zip(axes, rows, strict=True):
+        for ax, image in zip(place, row, strict=True):
+            plotting.bare(ax)
+            ax.imshow(np.reshape(image, (28, 28)), cmap="gray", vmin=0, vmax=1)
+    for ax, name in zip(axes[:, 0], names or (), strict=bool(names)):
+        ax.set_ylabel(name, rotation=0, ha="right", va="center")
+    for ax, caption in zip(axes[0], captions or (), strict=bool(captions)):
+        ax.set_title(caption, fontsize=9)
+    plotting.show(fig, alt=alt, dpi=plotting.PHOTO_DPI)
 
 
 def show_signs(points: np.ndarray, labels: np.ndarray, *, title: str, alt: str) -> None:
@@ -218,15 +250,60 @@ def show_signs(points: np.ndarray, labels: np.ndarray, *, title: str, alt: str) 
 
     Args:
         points: (n, 2).
-        labels: (n,) from 0 to 9.
+        labels: (n,) from 0 to 9. A large sign marks the median of each kind.
         title, alt: As for `plotting.figure` and `plotting.show`.
     """
-    fig, ax = plotting.figure(title=title, size=(6.4, 5.6))
-    for digit in np.unique(labels):
-        color = plotting.CYCLE[digit % len(plotting.CYCLE)]
-        ax.scatter(*points[labels == digit].T, marker=f"${digit}$", s=34, color=color, linewidths=0)
-    ax.set(aspect="equal", xlabel="first number of the code", ylabel="second number")
+    width, height = np.ptp(points, axis=0)
+    fig, ax = plotting.figure(title=title, size=(np.clip(5.2 * width / height + 1, 4.5, 7.4), 6.2))
+    kinds = np.unique(labels)
+    middles = np.array([np.median(points[labels == digit], axis=0) for digit in kinds])
+    for digit, middle in zip(kinds, middles, strict=True):
+        color = plotting.CYCLE[digit % 4]  # the dark ones; the signs themselves tell kinds apart
+        own = points[labels == digit]
+        ax.scatter(*own.T, marker=f"${digit}$", s=34, color=color, linewidths=0)
+        near = kinds[np.hypot(*(middles - middle).T) < height / 30]  # itself among them
+        ax.annotate(
+            str(digit),
+            middle,
+            ha="center" if len(near) == 1 else "right" if digit == near[0] else "left",
+            va="center",
+            color=color,
+            fontsize=20,
+            fontweight="bold",
+            path_effects=[withStroke(linewidth=4, foreground="white")],
+            zorder=3,
+        )
+    ax.set(aspect="equal", xlabel="first number of the code", ylabel="second number of the code")
     plotting.show(fig, alt=alt)
+
+
+def show_rivals(
+    pca: np.ndarray, nets: dict[int, float], *, title: str, alt: str, limit: int = 100
+) -> list[int]:
+    """Show the errors of nets beside the curve of PCA, and where PCA draws level.
+
+    Args:
+        pca: (k + 1,), the error with 0, 1, …, k components, falling to 0.
+        nets: Numbers that a net keeps → its error.
+        title, alt: As for `plotting.figure` and `plotting.show`.
+        limit: How many components the curve shows at most.
+
+    Returns:
+        For each net the fewest components with which PCA has a smaller error.
+    """
+    level = [int(np.argmax(pca < error)) for error in nets.values()]
+    fig, ax = plotting.figure(title=title, size=(6.4, 3.4))
+    shown = pca[1 : limit + 1]
+    ax.plot(range(1, len(shown) + 1), shown, label="PCA")
+    ax.plot(nets.keys(), nets.values(), "s-", label="net")
+    ax.hlines(nets.values(), nets.keys(), level, colors=PALETTE["ink"], linestyles=":", zorder=1)
+    ticks = [2**n for n in range(int(np.log2(len(shown))) + 1)]
+    ax.set(xscale="log", ylim=(0, None), xlabel="numbers kept of each digit")
+    ax.set(xticks=ticks, xticklabels=ticks, ylabel="mean squared error")
+    ax.minorticks_off()
+    ax.legend(frameon=False)
+    plotting.show(fig, alt=alt)
+    return level
 
 
 def show_neighbors(
@@ -291,7 +368,7 @@ def picker_html(points, labels, drawn: Sheet, fallback: bytes, title: str, alt: 
     """Return the picker of `show_picker` as one piece of HTML that needs nothing else."""
     template = Template(resources.files("tutorial_lib").joinpath("picker.html").read_text("utf-8"))
     rows, columns = drawn.known.shape
-    ground = _bare_map(points, labels, drawn.window)
+    ground = _bare_map(points, labels, drawn)
     return template.substitute(
         title=html.escape(title),
         alt=html.escape(alt),
@@ -301,12 +378,18 @@ def picker_html(points, labels, drawn: Sheet, fallback: bytes, title: str, alt: 
         window=json.dumps(drawn.window),
         rows=rows,
         columns=columns,
-        marks=html.escape(_legend_words(labels)),
+        shown=round(plotting.DISPLAY_DPI / plotting.DPI, 4),
+        marks=_legend(labels),
     )
 
 
-def _legend_words(labels) -> str:
-    return ", ".join(f"{'●■▲◆▼'[n % 5]} {digit}" for n, digit in enumerate(np.unique(labels)))
+def _legend(labels) -> str:
+    """Return the marks of `draw_points` and what they stand for, as HTML."""
+    return " ".join(
+        f'<span><span style="color: {plotting.CYCLE[n % len(plotting.CYCLE)]}">'
+        f"{'●■▲◆▼'[n % 5]}</span> {digit}</span>"
+        for n, digit in enumerate(np.unique(labels))
+    )
 
 
 def _reel(drawn: Sheet) -> bytes:
@@ -318,15 +401,29 @@ def _reel(drawn: Sheet) -> bytes:
     return buffer.getvalue()
 
 
-def _bare_map(points, labels, edges: Sequence[float]) -> bytes:
-    """Return the points alone, to the very edge of the window."""
-    left, right, low, high = edges
-    fig = Figure(figsize=(3.6, 3.6 * (high - low) / (right - left)))
-    ax = fig.add_axes((0, 0, 1, 1))
-    draw_points(ax, points, labels, small=True)
-    ax.set(xlim=(left, right), ylim=(low, high))
-    ax.axis("off")
-    return plotting.to_png(fig, dpi=plotting.PHOTO_DPI)
+def _bare_map(points, labels, drawn: Sheet) -> bytes:
+    """Return the points on ruled paper, tinted where no training digit is near.
+
+    It reaches to the very edge of the window.
+    """
+    left, right, low, high = drawn.window
+    with rc_context(plotting.STYLE):
+        fig = Figure(figsize=(4.8, 4.8 * (high - low) / (right - left)))
+        ax = fig.add_axes((0, 0, 1, 1))
+        tint = ListedColormap([PALETTE["void"], "white"])
+        ax.imshow(drawn.known[::-1], tint, vmin=0, vmax=1, extent=drawn.window, aspect="auto")
+        draw_points(ax, points, labels, small=True)
+        ax.set(xlim=(left, right), ylim=(low, high))
+        ax.axis("off")
+        rule = {"color": PALETTE["muted"], "linewidth": 0.5, "zorder": 1}
+        note = {"color": PALETTE["ink"], "fontsize": 8, "zorder": 1}
+        for at in RULES[(left < RULES) & (right > RULES)]:
+            ax.axvline(at, **rule)
+            ax.annotate(f"{at:g}", (at, low), (3, 3), textcoords="offset points", **note)
+        for at in RULES[(low < RULES) & (high > RULES)]:
+            ax.axhline(at, **rule)
+            ax.annotate(f"{at:g}", (left, at), (3, 3), textcoords="offset points", **note)
+        return plotting.to_png(fig, dpi=plotting.DPI)
 
 
 def _picker_fallback(points, labels, drawn: Sheet, title: str) -> bytes:
@@ -342,5 +439,5 @@ def _picker_fallback(points, labels, drawn: Sheet, title: str) -> bytes:
         spot = drawn.xs[column], drawn.ys[row]
         ax.set_title(f"{number}: ({spot[0]:.2f}, {spot[1]:.2f})", fontsize=9)
         plotting.bare(ax)
-        axes[0].annotate(str(number), spot, color=PALETTE["truth"], fontweight="bold")
+        axes[0].annotate(str(number), spot, ha="center", va="center", fontsize=8, **NUMBERED)
     return plotting.to_png(fig, dpi=plotting.PHOTO_DPI)

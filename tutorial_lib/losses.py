@@ -78,8 +78,8 @@ def class_weights(labels: np.ndarray) -> np.ndarray:
         labels: uint8 (height, width): classes, 255 void.
 
     Returns:
-        float32 (height, width): the mean over the pixels of each class that occurs is 1 / number
-        of classes of the whole, the mean over all pixels is 1; void has 0.
+        float32 (height, width): the weights of each class that occurs have the same sum, so that
+        none counts more than another; their mean over all pixels but void is 1; void has 0.
     """
     classes, counts = np.unique(labels[labels != VOID], return_counts=True)
     weights = np.zeros(labels.shape, np.float32)
@@ -119,3 +119,31 @@ def border_weights(labels: np.ndarray, strength: float = 10.0, sigma: float = 5.
         nearest = np.sort(np.concatenate([nearest, distance[None]]), axis=0)[:2]
     gaps = strength * np.exp(-(nearest.sum(axis=0) ** 2) / (2 * sigma**2))
     return (weights + gaps * (labels == 0)).astype(np.float32)
+
+
+def with_border_weights(batches, strength: float = 10.0, sigma: float = 5.0):
+    """Return batches whose labels carry `border_weights`, for `border_weighted_cross_entropy`.
+
+    Args:
+        batches: tf.data pairs of pictures and uint8 labels (batch, height, width), as from
+            `records.segmentation_batches`.
+        strength, sigma: As for `border_weights`.
+
+    Returns:
+        tf.data pairs of pictures and float32 (batch, height, width, 2): label, weight.
+    """
+    import tensorflow as tf
+
+    def maps(labels):
+        return np.stack([border_weights(label, strength, sigma) for label in labels])
+
+    def pack(pictures, labels):
+        weights = tf.ensure_shape(tf.numpy_function(maps, [labels], tf.float32), labels.shape)
+        return pictures, tf.stack([tf.cast(labels, tf.float32), weights], axis=-1)
+
+    return batches.map(pack, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def border_weighted_cross_entropy(labels, logits):
+    """Return binary cross-entropy with the weights that `with_border_weights` put beside labels."""
+    return weighted_binary_cross_entropy(labels[..., 0], logits, labels[..., 1])

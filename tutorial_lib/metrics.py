@@ -6,8 +6,11 @@ Segmentation", CVPR 2015, section 5. Void pixels count nowhere, as in the PASCAL
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 import numpy as np
 
+from tutorial_lib.data.images import middle
 from tutorial_lib.errors import InputError
 
 
@@ -112,6 +115,48 @@ class ConfusionMatrix:
         baseline = ConfusionMatrix(self.classes, self.ignore)
         baseline.counts[:, 0] = self.counts.sum(axis=1)
         return baseline
+
+
+def score(batches: Iterable, decide: Callable, classes: int = 2) -> ConfusionMatrix:
+    """Return the confusion matrix of answers over all batches.
+
+    Args:
+        batches: Pairs of pictures and labels, 255 void.
+        decide: From a batch of pictures to class numbers, as `always` and `positive` make them.
+        classes: Number of classes.
+    """
+    matrix = ConfusionMatrix(classes)
+    for pictures, labels in batches:
+        matrix.update(labels, decide(pictures))
+    return matrix
+
+
+def always(guess: np.ndarray) -> Callable:
+    """Answer each picture with the same class numbers (height, width): a baseline."""
+    return lambda pictures: np.stack([guess] * len(pictures)).astype(int)
+
+
+def positive(net) -> Callable:
+    """Answer with 1 where the logit of a net with one output channel is positive, else 0."""
+    return lambda pictures: (net.predict_on_batch(pictures)[..., 0] > 0).astype(int)
+
+
+def mean_colors(batches: Iterable) -> np.ndarray:
+    """Return what color the objects of each picture have on average.
+
+    Args:
+        batches: Pairs of images (batch, height, width, 3) and labels for their middle; 1 is object.
+
+    Returns:
+        float (pictures, 3) in the units of the images; NaN where there is no object.
+    """
+    colors = []
+    for pictures, labels in batches:
+        labels = np.asarray(labels)
+        for view, label in zip(middle(np.asarray(pictures), labels.shape[1:]), labels, strict=True):
+            inside = view[label == 1]
+            colors.append(inside.mean(axis=0) if len(inside) else np.full(3, np.nan))
+    return np.array(colors)
 
 
 def boundary_band(labels: np.ndarray, width: float, void: int = 255) -> np.ndarray:

@@ -15,6 +15,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from tutorial_lib.describing import describe
 from tutorial_lib.errors import InputError
 
 # Blue input and green output, as the convolution literature draws them. Each pair of colors
@@ -53,6 +54,19 @@ DISPLAY_DPI = 96  # CSS pixels per inch: pictures are drawn finer than they are 
 PHOTO_DPI = 100  # photographs gain nothing from more, and would make notebooks large
 
 
+_written_for_these_data = True
+
+
+def written_for(these_data: bool) -> None:
+    """Say whether the titles and alternative texts to come were written for the data at hand.
+
+    A title states what its figure shows; on other data that need not hold. There figures go
+    without a title, and their alternative text says of what it speaks.
+    """
+    global _written_for_these_data
+    _written_for_these_data = these_data
+
+
 def figure(rows: int = 1, cols: int = 1, *, title: str, size=None, **subplots):
     """Make a figure that states its one thought in its title.
 
@@ -69,7 +83,8 @@ def figure(rows: int = 1, cols: int = 1, *, title: str, size=None, **subplots):
     with matplotlib.rc_context(STYLE):
         fig = Figure(figsize=size, layout="constrained")
         axes = fig.subplots(rows, cols, **subplots)
-    fig.suptitle(title, fontsize=12, fontweight="bold", color=PALETTE["ink"])
+    if _written_for_these_data:
+        fig.suptitle(title, fontsize=12, fontweight="bold", color=PALETTE["ink"])
     return fig, axes
 
 
@@ -82,7 +97,7 @@ def to_png(fig: Figure, dpi: int = DPI) -> bytes:
 
 
 def show(fig: Figure, *, alt: str, dpi: int = DPI) -> None:
-    """Display a figure in the notebook, with its text alternative.
+    """Display a figure in the notebook, with its text alternative and what is drawn in it.
 
     Args:
         fig: As made by `figure`.
@@ -99,8 +114,11 @@ def show(fig: Figure, *, alt: str, dpi: int = DPI) -> None:
         )
     from IPython.display import Image, display
 
+    if not _written_for_these_data:
+        alt = f"Drawn from your own data. From the data that come with the notebook: {alt}"
     width = round(fig.get_figwidth() * DISPLAY_DPI)
-    display(Image(to_png(fig, dpi), format="png", width=width, alt=alt))
+    picture, drawn = to_png(fig, dpi), {"drawn": describe(fig)}
+    display(Image(picture, format="png", width=width, alt=alt, metadata=drawn))
 
 
 def bare(ax) -> None:
@@ -127,7 +145,7 @@ def show_images(
 
     Args:
         images: HW or HWC arrays; uint8, or floats in [0, 1] for color.
-        captions: One short text per picture.
+        captions: One short text per picture, or only those of the first row: heads of columns.
         title, alt: As for `figure` and `show`.
         columns: Pictures in a row; by default all up to five.
         cell: Width of one picture in inches.
@@ -138,6 +156,8 @@ def show_images(
     shape = np.shape(images[0])
     height = cell * shape[0] / shape[1]
     size = (cell * columns + 0.2, (height + (0.3 if captions else 0.05)) * rows + 0.45)
+    if captions and len(captions) <= columns:  # they are the heads of columns
+        size = (size[0], size[1] - 0.25 * (rows - 1))
     fig, axes = figure(rows, columns, title=title, size=size, squeeze=False)
     for ax in axes.flat:
         bare(ax)
@@ -166,22 +186,56 @@ def overlay(
     return np.rint(mixed).astype(np.uint8)
 
 
+def faded(image: np.ndarray) -> np.ndarray:
+    """Return a uint8 HWC picture in pale gray, on which any tint keeps its color."""
+    gray = np.asarray(image) @ [0.299, 0.587, 0.114]
+    return np.repeat(np.uint8(np.rint(90 + 0.6 * gray))[..., None], 3, axis=-1)
+
+
 def show_curves(
-    curves: dict[str, Sequence[float]], *, title: str, alt: str, x: str = "epoch", y: str = "loss"
+    curves: dict[str, Sequence[float]],
+    *,
+    title: str,
+    alt: str,
+    x: str = "epoch",
+    y: str = "loss",
+    top: float | None = None,
 ) -> None:
-    """Draw one line per entry against 1, 2, 3, …, each labeled at its end."""
+    """Draw one line per entry against 1, 2, 3, …, each labeled at its end.
+
+    Args:
+        curves: Name → values.
+        title, alt: As for `figure` and `show`.
+        x, y: Names of the axes.
+        top: Where the vertical axis, which then begins at 0, ends; by default it fits the values.
+    """
     fig, ax = figure(title=title, size=(6.4, 3.2))
-    for name, values in curves.items():
-        (line,) = ax.plot(range(1, len(values) + 1), values, linewidth=2)
-        ax.annotate(
-            name,
-            (len(values), values[-1]),
-            xytext=(6, 0),
-            textcoords="offset points",
-            va="center",
-            color=line.get_color(),
-        )
+    lines = {name: ax.plot(range(1, len(v) + 1), v, linewidth=2)[0] for name, v in curves.items()}
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.set_xlabel(x)
     ax.set_ylabel(y)
+    if top is not None:
+        ax.set_ylim(0, top)
+    label_ends(ax, lines)
     show(fig, alt=alt)
+
+
+def label_ends(ax, lines: dict[str, object], apart: float = 13) -> None:
+    """Write each name beside the end of its line, in its color, `apart` points from the next.
+
+    Labels need no looking up, unlike a legend, and survive the loss of color.
+    """
+    ax.figure.draw_without_rendering()  # what is high on paper is known after the layout
+    ends = {name: (line.get_xdata()[-1], line.get_ydata()[-1]) for name, line in lines.items()}
+    height = {n: ax.transData.transform(end)[1] * 72 / ax.figure.dpi for n, end in ends.items()}
+    lowest = -math.inf
+    for name in sorted(lines, key=height.get):
+        lowest = max(lowest + apart, height[name])
+        ax.annotate(
+            name,
+            ends[name],
+            xytext=(6, lowest - height[name]),
+            textcoords="offset points",
+            va="center",
+            color=lines[name].get_color(),
+        )

@@ -76,19 +76,41 @@ def _fitted(image: np.ndarray, mask: np.ndarray, side: int, margin: int):
     colors = Image.fromarray(image).crop(box).resize(size, Image.Resampling.LANCZOS)
     shape = Image.fromarray(mask.astype(np.uint8) * 255).crop(box)
     shape = np.asarray(shape.resize(size, Image.Resampling.BICUBIC)) / 255
+    zoom = max(size) / max(box[2] - box[0], box[3] - box[1])
+    if zoom > 1:
+        shape = _without_stairs(shape, zoom)
     sides = ((margin, margin), (margin, margin))
     return np.pad(np.asarray(colors), (*sides, (0, 0)), mode="edge"), np.pad(shape, sides)
 
 
-def clean_mask(mask: np.ndarray) -> np.ndarray:
-    """Fill the holes of a mask and drop parts smaller than a tenth of the largest; bool."""
+def _without_stairs(shape: np.ndarray, zoom: float) -> np.ndarray:
+    """Round off the stairs that a mask's pixels become when it is enlarged `zoom` times.
+
+    A blur about as wide as one of its pixels, then an edge as sharp as before. (A wider one would
+    make lines vanish that are one pixel thin.)
+    """
+    blurred = ndimage.gaussian_filter(shape, 0.5 * zoom, mode="nearest")
+    return np.clip(0.5 + 1.1 * zoom * (blurred - 0.5), 0, 1)
+
+
+def clean_mask(mask: np.ndarray, least: float = 0.1) -> np.ndarray:
+    """Fill the holes of a mask and drop its small parts.
+
+    Args:
+        mask: (height, width); nonzero where the object is.
+        least: A part stays if it has at least this share of the largest part's pixels; 1 keeps
+            the largest alone.
+
+    Returns:
+        bool (height, width).
+    """
     filled = ndimage.binary_fill_holes(mask != 0)
     parts, count = ndimage.label(filled)
     if not count:
         return filled
     sizes = np.bincount(parts.ravel())
     sizes[0] = 0
-    return np.isin(parts, np.flatnonzero(sizes >= sizes.max() / 10)) & filled
+    return np.isin(parts, np.flatnonzero(sizes >= least * sizes.max())) & filled
 
 
 def on_background(sticker: np.ndarray, square: int = 16, dark: bool = False) -> np.ndarray:
@@ -105,6 +127,14 @@ def on_background(sticker: np.ndarray, square: int = 16, dark: bool = False) -> 
     board = np.where((x // square + y // square) % 2, *tones)[..., None]
     alpha = sticker[..., 3:] / 255
     return np.rint(sticker[..., :3] * alpha + board * (1 - alpha)).astype(np.uint8)
+
+
+def on_board(sticker: np.ndarray, dark: bool = False) -> np.ndarray:
+    """Show a sticker in the middle of a square checkerboard, as `on_background` does: uint8 RGB."""
+    side = max(sticker.shape[:2])
+    spare = [side - length for length in sticker.shape[:2]]
+    middle = [(room // 2, room - room // 2) for room in spare]
+    return on_background(np.pad(sticker, (*middle, (0, 0))), dark=dark)
 
 
 def preview(sticker: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from tutorial_lib import plotting
+from tutorial_lib.data.images import VOID, middle, picture
 from tutorial_lib.training import fresh_log_folder
 
 
@@ -50,7 +51,8 @@ class Triples(keras.callbacks.Callback):
         logits = np.asarray(self.model(self.images, training=False))[..., 0]
         self.frames.append(triples(self.images, self.labels, logits))
         with self.writer.as_default(step=epoch):
-            tf.summary.image("input, mask, prediction", self.frames[-1])
+            shown = self.frames[-1]
+            tf.summary.image("input, mask, prediction", shown, max_outputs=len(shown))
         self.writer.flush()
 
     def on_train_end(self, logs=None) -> None:
@@ -68,15 +70,27 @@ def triples(images: np.ndarray, labels: np.ndarray, logits: np.ndarray) -> np.nd
         logits: float32 (n, h, w).
 
     Returns:
-        uint8 (n, h, 3 w, 3): the picture; the mask, tinted; the prediction, tinted.
+        uint8 (n, h, 3 w, 3): the picture; the mask, tinted; the prediction, tinted. The tints lie
+        on gray pictures, for blue on orange fur would look gray.
     """
-    top, left = ((images.shape[a] - labels.shape[a]) // 2 for a in (1, 2))
     rows = []
-    for image, label, logit in zip(images, labels, logits, strict=True):
-        middle = image[top : top + label.shape[0], left : left + label.shape[1]]
-        middle = np.uint8(np.rint((middle + 1) * 127.5))
-        truth = plotting.overlay(middle, label == 1)
-        truth = plotting.overlay(truth, label == 255, plotting.PALETTE["void"])
-        found = plotting.overlay(middle, logit > 0, plotting.PALETTE["input"])
-        rows.append(np.concatenate([middle, truth, found], axis=1))
+    for image, label, logit in zip(
+        picture(middle(images, labels.shape[1:])), labels, logits, strict=True
+    ):
+        faded = plotting.faded(image)
+        truth = plotting.overlay(faded, label == 1)
+        truth = plotting.overlay(truth, label == VOID, plotting.PALETTE["void"])
+        found = plotting.overlay(faded, logit > 0, plotting.PALETTE["input"])
+        rows.append(np.concatenate([image, truth, found], axis=1))
     return np.stack(rows)
+
+
+def table(frames: list[np.ndarray], rows: int) -> list[np.ndarray]:
+    """Return the pictures of a grid: by row a picture, its mask, and what each frame predicts.
+
+    Args:
+        frames: As from `triples`, all of the same pictures: by epoch, or by net.
+        rows: How many of the pictures.
+    """
+    parts = [[np.split(frame[n], 3, axis=1) for frame in frames] for n in range(rows)]
+    return [part for row in parts for part in (*row[0][:2], *(triple[2] for triple in row))]

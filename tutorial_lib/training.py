@@ -58,6 +58,17 @@ def _weights_and_classes(labels):
     return ops.cast(seen, "float32"), ops.where(seen, labels, 0)
 
 
+def rise_and_fall(rate: float, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
+    """Return a learning rate that rises to `rate` in a tenth of the steps, then sinks to zero.
+
+    It sinks along half a cosine wave (Loshchilov & Hutter, "SGDR", ICLR 2017, equation 5).
+    """
+    warm = steps // 10
+    return keras.optimizers.schedules.CosineDecay(
+        1e-4, max(steps - warm, 1), warmup_target=rate, warmup_steps=warm
+    )
+
+
 def fresh_log_folder(name: str) -> str:
     """Return an empty folder below the caches for TensorBoard's log of one training run."""
     folder = data_home() / "cache" / "tensorboard" / name

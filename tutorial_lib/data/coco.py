@@ -148,11 +148,9 @@ class CocoSplit:
             yield self.read(image_id, categories)
 
     def damage(self, image_ids: Iterable[int], categories: Sequence[str]) -> Iterator[str]:
-        """Read several pictures; yield a line for each that is damaged or does not fit."""
+        """Read several pictures; yield a line for each thing in them that is damaged."""
         for image_id in image_ids:
-            try:
-                self.read(image_id, categories)
-            except InputError as problem:
+            for problem in self.recipe(image_id, categories).problems():
                 yield f"picture {image_id}: {problem}"
 
 
@@ -197,15 +195,34 @@ class CocoRecipe:
         """Draw the label map; see `CocoSplit.labels`."""
         labels = np.zeros(self.shape, np.uint8)
         for outline in self.outlines:
-            where = f"{self.source}: annotation {outline.id}"
-            labels[decode(outline.segmentation, *self.shape, where)] = outline.label
+            labels[self.draw(outline)] = outline.label
         return labels
+
+    def draw(self, outline: Outline) -> np.ndarray:
+        """Decode one outline; see `decode`."""
+        where = f"{self.source}: annotation {outline.id}"
+        return decode(outline.segmentation, *self.shape, where)
 
     def read(self) -> Sample:
         """Read the picture and draw its label map; see `CocoSplit.read`."""
         image, labels = read_image(self.path), self.labels()
         check_same_size(self.path, image, labels)
         return Sample(self.id, image, labels, self.path)
+
+    def problems(self) -> list[str]:
+        """Return a line for each thing that keeps this sample from being read: all, not one."""
+        found = []
+        try:
+            image = read_image(self.path)
+            check_same_size(self.path, image, np.broadcast_to(np.uint8(0), self.shape))
+        except InputError as problem:
+            found.append(str(problem))
+        for outline in self.outlines:
+            try:
+                self.draw(outline)
+            except InputError as problem:
+                found.append(str(problem))
+        return found
 
 
 def decode(segmentation, height: int, width: int, where: str) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,9 +89,64 @@ def check_same_size(image_path: Path, image: np.ndarray, labels: np.ndarray) -> 
         )
 
 
+def showcase(samples: Iterable[Sample], label: int, size: int) -> Sample:
+    """Choose the sample that shows a class best, and cut a square around it.
+
+    That is the one with most pixels of the class, among those where the picture's rim does not
+    cut it off, if there are any.
+
+    Args:
+        samples: At least one.
+        label: The class.
+        size: Side of the square in pixels.
+    """
+
+    def view(sample: Sample) -> tuple[bool, int]:
+        mask = sample.labels == label
+        cut_off = any(side.any() for side in (mask[0], mask[-1], mask[:, 0], mask[:, -1]))
+        return not cut_off and mask.any(), mask.sum()
+
+    best = max(samples, key=view)
+    return square_around(best, best.labels == label, size)
+
+
+def square_around(sample: Sample, mask: np.ndarray, size: int) -> Sample:
+    """Cut out a square with the mask in its middle, or as near to it as the picture allows.
+
+    Args:
+        sample: Where the picture is smaller than the square, all of it stays.
+        mask: bool (height, width); if it is empty, the middle of the picture counts.
+        size: Side of the square in pixels.
+    """
+    window = []
+    for axis, side in enumerate(mask.shape):
+        found = np.flatnonzero(mask.any(axis=1 - axis))
+        first, last = (found[0], found[-1]) if found.size else (0, side - 1)
+        start = np.clip((first + last + 1 - size) // 2, 0, max(side - size, 0))
+        window.append(slice(start, start + size))
+    return Sample(sample.id, sample.image[tuple(window)], sample.labels[tuple(window)])
+
+
 def normalize(image: np.ndarray) -> np.ndarray:
     """Map uint8 colors to float32 from -1 (black) to 1 (white), as all our nets want them."""
     return image.astype(np.float32) / 127.5 - 1
+
+
+def picture(image: np.ndarray) -> np.ndarray:
+    """Map float32 from -1 to 1 back to uint8 colors, to be looked at: `normalize` reversed."""
+    return np.uint8(np.rint((np.asarray(image) + 1) * 127.5))
+
+
+def middle(images: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
+    """Cut out the middle of pictures, e.g. the part of a net's input that its output covers.
+
+    Args:
+        images: (batch, height, width, channels).
+        size: Side of the square, or (height, width).
+    """
+    height, width = (size, size) if isinstance(size, int) else size
+    top, left = (images.shape[1] - height) // 2, (images.shape[2] - width) // 2
+    return images[:, top : top + height, left : left + width]
 
 
 def shrink(sample: Sample, short_side: int) -> Sample:

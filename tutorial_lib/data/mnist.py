@@ -45,21 +45,31 @@ class Digits:
     test_labels: np.ndarray
 
 
-def load(dataset: str = "bundled", data_dir: str = "", digits: Sequence[int] = range(10)) -> Digits:
+def load(
+    dataset: str = "bundled",
+    data_dir: str = "",
+    digits: Sequence[int] = range(10),
+    limit: int = 0,
+) -> Digits:
     """Load digits.
 
     Args:
         dataset: "bundled" or "mnist".
         data_dir: Where `mnist.npz` lies; empty: `mnist/` in the data folder.
-        digits: The digits to keep.
+        digits: The kinds to keep.
+        limit: Keep at most so many of each kind, in the training and in the test part; 0 keeps
+            all.
 
     Raises:
-        InputError: if the data set is unknown, or its file is missing or damaged.
+        InputError: if the data set is unknown, its file is missing or damaged, or the limit is
+            negative.
     """
     check_choice("dataset", dataset, DATASETS)
+    if limit < 0:
+        raise InputError(f"limit={limit} digits are impossible; use 1 or more, or 0 for all")
     everything = _bundled() if dataset == "bundled" else _mnist(data_dir)
     train, test = (
-        np.isin(labels, list(digits))
+        _chosen(labels, digits, limit)
         for labels in (everything.train_labels, everything.test_labels)
     )
     return Digits(
@@ -68,6 +78,16 @@ def load(dataset: str = "bundled", data_dir: str = "", digits: Sequence[int] = r
         everything.test_images[test],
         everything.test_labels[test],
     )
+
+
+def scaled(images: np.ndarray) -> np.ndarray:
+    """Turn uint8 digits (n, 28, 28) into what a net takes: float32 (n, 28, 28, 1) from 0 to 1."""
+    return images[..., None].astype("float32") / 255
+
+
+def _chosen(labels: np.ndarray, digits: Sequence[int], limit: int) -> np.ndarray:
+    """Return which digits to keep, in their old order: the first `limit` of each kind."""
+    return np.unique(np.concatenate([np.flatnonzero(labels == d)[: limit or None] for d in digits]))
 
 
 def _bundled() -> Digits:

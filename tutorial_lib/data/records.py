@@ -5,7 +5,7 @@ A record is one `tf.train.Example` with these features:
     version  int64   RECORD_VERSION
     id       bytes   name of the sample in its source
     image    bytes   the picture as JPEG, as it was; RGB or gray
-    labels   bytes   the label map as gray PNG: class numbers, 255 void
+    labels   bytes   the label map as gray PNG of 8 bits: class numbers, 255 void
 
 Encoded pictures, not raw pixels: a record is about as large as the file that it came from.
 """
@@ -28,7 +28,7 @@ import tensorflow as tf
 
 from tutorial_lib.data import data_home
 from tutorial_lib.data.cache import cached_folder, file_hash
-from tutorial_lib.data.encoding import Encoded, Recipe, encoded, encoded_or_problem
+from tutorial_lib.data.encoding import PACKING, Encoded, Recipe, encoded, encoded_or_problem
 from tutorial_lib.data.images import VOID, Sample
 from tutorial_lib.errors import InputError
 from tutorial_lib.files import write_atomically
@@ -64,7 +64,7 @@ def cached_records(
     Raises:
         InputError: if a source is missing, a sample is damaged, or the cache cannot be written.
     """
-    digest = hashlib.sha256(f"{RECORD_VERSION} {shards}".encode())
+    digest = hashlib.sha256(f"{RECORD_VERSION} {PACKING} {shards}".encode())
     for path in sources:
         try:
             state = path.stat()
@@ -155,7 +155,7 @@ class _Job:
     @property
     def key(self) -> str:
         """Return a digest of what goes in: another one, and the shard is written anew."""
-        text = f"{RECORD_VERSION} {self.tolerant} {self.samples!r}"
+        text = f"{RECORD_VERSION} {PACKING} {self.tolerant} {self.samples!r}"
         return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -92,6 +92,10 @@ class VocTree:
             "give the folder VOCdevkit as data_dir, or see data/README.md"
         )
 
+    def has(self, split: str) -> bool:
+        """Say whether the list of a split is there."""
+        return (self.root / "ImageSets" / "Segmentation" / f"{split}.txt").is_file()
+
     def ids(self, split: str) -> list[str]:
         """Return the names of a split: "train", "val", "trainval" or, with SBD, "train_aug".
 

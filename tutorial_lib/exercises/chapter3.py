@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
-from tutorial_lib.exercises import Wrong, answered, exercise
+from tutorial_lib.exercises import Wrong, answered, exercise, number, pair
 from tutorial_lib.latent import Pca, auc
 
 
 @exercise("3.1")
 def decoder_parameters(answer) -> str:
+    answer = number(answer)
     hints = {
         7 * 7 * 2 * 64: "You left the biases out: one for each of the 64 output channels.",
         7 * 7 * 64 + 64: "Each kernel reads both numbers of the code.",
-        7 * 7 * 2 * 64 + 2: "There is one bias for each output channel, not for each input.",
-        7 * 7 * 64 * 2 + 7 * 7 * 64: "A bias belongs to a channel, not to each of its pixels.",
+        7 * 7 * 2 * 64 + 7 * 7 * 64: "A bias belongs to a channel, not to each of its pixels.",
+        (7 * 7 * 64 + 1) * 2: "That is the encoder's last layer. This one reads 2 channels and "
+        "writes 64, with one bias for each output channel.",
+        (7 * 2 + 1) * 64: "The kernel is 7 high and 7 wide.",
     }
     if answer in hints:
         raise Wrong(hints[answer])
@@ -25,7 +28,7 @@ def decoder_parameters(answer) -> str:
 
 @exercise("3.2")
 def larger_canvas(answer) -> str:
-    down, up = answer
+    down, up = pair(answer, "codes, pixels")
     hints = {
         2: "The map in front of the last layer doubles to 14×14, but a 7×7 kernel has more than "
         "2 places on it: it moves by one.",
@@ -33,8 +36,12 @@ def larger_canvas(answer) -> str:
         14: "That is the map that the last layer reads; one layer is missing.",
         7: "14 - 7 is how far the kernel can move; it has one place more than that.",
     }
+    if (down, up) == (56, 8):
+        raise Wrong("Codes first, then pixels: the other way round.")
     if down in hints:
         raise Wrong(hints[down])
+    if down == 64:
+        raise Wrong("There are 64 codes in all; how many along one side?")
     if down != 8:
         raise Wrong("Two layers halve 56, and 7×7 without padding leaves i - 7 + 1.")
     if up == 28:
@@ -72,7 +79,8 @@ def half_way(answer_and_tools) -> str:
         raise Wrong(
             f"The shape is {answer.shape}; `decode` returns a batch, take its first picture."
         )
-    right = decode((middles[1] + middles[6]) / 2)[0]
+    half = (middles[1] + middles[6]) / 2
+    right, by_place = decode(half)[0], decode(np.array([0.5, 0]))[0]
     blended = (decode(middles[1])[0] + decode(middles[6])[0]) / 2
     if np.allclose(answer, right, atol=1e-4):
         return "Averaging codes is not averaging pictures: nothing is doubly exposed."
@@ -80,13 +88,30 @@ def half_way(answer_and_tools) -> str:
         raise Wrong("You averaged two pictures; average the two codes, then decode once.")
     if np.allclose(answer, decode((middles[6] - middles[1]) / 2)[0], atol=1e-4):
         raise Wrong("Half of the difference is half the way, but from where? Add the start.")
+    if np.allclose(answer, by_place, atol=1e-4):
+        raise Wrong("(0.5, 0) is a place on the map; `decode` takes a code.")
+    if np.allclose(answer, decode(2 * half)[0], atol=1e-4):
+        raise Wrong("That is the sum of the two codes; half way lies their mean.")
     raise Wrong("Half way between two points a and b is (a + b) / 2; decode that.")
 
 
 @exercise("3.5")
 def how_often_odd_is_higher(function) -> str:
     cases = [([1, 2, 3], [2.5]), ([1, 2], [3, 4, 5]), ([4, 5], [1, 2, 3]), ([0, 1, 1], [1, 2])]
-    found = [answered(function(np.array(usual), np.array(odd))) for usual, odd in cases]
+    if not callable(function):
+        raise Wrong("Hand over the function itself, not what it returns.")
+    try:
+        found = [answered(function(np.array(usual), np.array(odd))) for usual, odd in cases]
+    except ValueError as error:
+        if "broadcast" not in str(error):
+            raise
+        raise Wrong(
+            "The two need not be equally many: pair every odd one with every usual."
+        ) from None
+    if any(value is None for value in found):
+        raise Wrong("Your function returns nothing; return a number.")
+    if any(np.ndim(value) for value in found):
+        raise Wrong("That is a whole array; average over all pairs to get one number.")
     right = [auc(usual, odd) for usual, odd in cases]
     strict = [np.mean(np.less.outer(usual, odd)) for usual, odd in cases]
     loose = [np.mean(np.less_equal.outer(usual, odd)) for usual, odd in cases]

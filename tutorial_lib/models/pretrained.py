@@ -19,6 +19,9 @@ from tutorial_lib.models.unet import copy_and_crop, score, up_convolution
 def mobilenet(input_size: int, weights: str | Path | None, alpha: float = 0.25) -> keras.Model:
     """Return MobileNet without its top, for colors from -1 to 1.
 
+    Its batch normalizations keep the statistics that come with the weights: a few photographs do
+    not tell better ones.
+
     Howard et al., "MobileNets: Efficient convolutional neural networks for mobile vision
     applications", 2017.
 
@@ -46,11 +49,19 @@ def mobilenet(input_size: int, weights: str | Path | None, alpha: float = 0.25) 
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:120]
         raise InputError(f"the weights {weights} cannot be loaded ({reason})") from None
+    if weights is not None:
+        for layer in model.layers:
+            if isinstance(layer, layers.BatchNormalization):
+                layer.trainable = False
     return model
 
 
 def build_pretrained_unet(
-    encoder: keras.Model, classes: int = 1, filters: int = 128, dropout: float = 0.0
+    encoder: keras.Model,
+    classes: int = 1,
+    filters: int = 128,
+    dropout: float = 0.0,
+    finest: int = 1,
 ) -> keras.Model:
     """Put U-Net's way up on a network that halves its maps step by step.
 
@@ -61,6 +72,8 @@ def build_pretrained_unet(
         classes: Channels of the output: logits.
         filters: Of the lowest level of the way up; each higher one has half as many, 16 at least.
         dropout: Share of the features at the bottom that a training step leaves out.
+        finest: 2 or 4 ends the way up at that fraction of the resolution, where it costs most and
+            teaches least; the logits are then scaled up to the input's size.
 
     Returns:
         A model from the encoder's input to logits of the same height and width.
@@ -83,11 +96,18 @@ def build_pretrained_unet(
         )
     x = layers.Dropout(dropout, name="bottom_dropout")(last[sides[0]])
     for side in sides[1:]:
+        if side * finest > size:
+            break
         x = up_convolution(x, filters, f"up{side}_upconv")
         x = copy_and_crop(last[side], x, f"up{side}")
         x = _padded_convolution(x, filters, f"up{side}_conv")
         filters = max(16, filters // 2)
-    return keras.Model(encoder.input, score(x, classes, "logits"), name="pretrained_unet")
+    x = score(x, classes, "logits")
+    if x.shape[1] < size:
+        x = layers.UpSampling2D(
+            size // x.shape[1], interpolation="bilinear", dtype="float32", name="resize"
+        )(x)
+    return keras.Model(encoder.input, x, name="pretrained_unet")
 
 
 def _padded_convolution(x, filters: int, name: str):

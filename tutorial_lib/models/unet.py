@@ -42,7 +42,8 @@ def build_unet(
         InputError: if the input size does not come out even at each pooling.
     """
     height, width = (input_size, input_size) if isinstance(input_size, int) else input_size
-    valid_output_size(height, depth), valid_output_size(width, depth)
+    for side in (height, width):
+        valid_output_size(side, depth)
     x = inputs = keras.Input((height, width, channels), name="image")
     skips = []
     for level in range(depth):
@@ -103,6 +104,26 @@ def score(x, classes: int, name: str):
     follows.
     """
     return layers.Conv2D(classes, 1, dtype="float32", name=name)(x)
+
+
+def silenced(net: keras.Model, copies: bool) -> keras.Model:
+    """Return a net of the same weights with some of its wires cut, to see what they carried.
+
+    Args:
+        net: As built by `build_unet`; it stays as it is.
+        copies: Cut the wires from the copied maps, on every level; else those from below, on the
+            last level, so that only its copied map is left.
+    """
+    other = keras.Model.from_config(net.get_config())  # without the loss of a compiled net
+    other.set_weights(net.get_weights())
+    depth = sum(isinstance(layer, layers.MaxPooling2D) for layer in net.layers)
+    for level in range(1, depth + 1) if copies else (1,):
+        layer = other.get_layer(f"up{level}_conv1")
+        kernel, *rest = layer.get_weights()
+        half = kernel.shape[2] // 2  # the copied channels come first
+        kernel[:, :, slice(half) if copies else slice(half, None)] = 0
+        layer.set_weights([kernel, *rest])
+    return other
 
 
 def parameter_count(channels: int, base_filters: int, depth: int, classes: int) -> int:
@@ -195,9 +216,14 @@ def valid_output_size(size: int, depth: int = 4) -> int:
     if output is None:
         below = next((s for s in range(size, 0, -1) if _walk(s, depth)), None)
         above = next(s for s in itertools.count(max(size, 1)) if _walk(s, depth))
-        nearest = f"{below} or {above}" if below else f"{above}"
+        if below is None:
+            raise InputError(
+                f"input_size={size} is too small for {depth} levels; the smallest that works: "
+                f"{above}"
+            )
         raise InputError(
-            f"input_size={size} does not halve evenly {depth} times; the nearest that do: {nearest}"
+            f"input_size={size} does not halve evenly {depth} times; the nearest that do: "
+            f"{below} or {above}"
         )
     return output
 

@@ -1,0 +1,60 @@
+"""Do two runs in a row give the same notebooks, apart from times?
+
+    python benchmarks/repeatability.py 01 02
+
+Executes each notebook twice, as `make run` does, and compares the executed files bit by bit after
+leaving out what `make refresh` leaves out too: times, editor state, widgets, measurements.
+Exits with 1 if a cell differs, and names it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.copies import notebook_path  # noqa: E402, the folder is not installed
+from tutorial_lib import execution, storage  # noqa: E402
+
+
+def executed(path: Path, output: Path) -> dict:
+    """Execute a notebook; return it in its canonical form.
+
+    Raises:
+        SystemExit: if it does not run to its end.
+    """
+    result = execution.execute(path, output, {}, execution.CELL_TIMEOUT)
+    if result.status != "passed":
+        raise SystemExit(f"{result.name}: {result.summary()}")
+    print(f"{result.name}: {result.summary()}", flush=True)
+    return json.loads(storage.canonical(json.loads(output.read_text(encoding="utf-8"))))
+
+
+def differing_cells(first: dict, second: dict) -> list[str]:
+    """Return the ids of the cells that are not the same in two executed notebooks."""
+    pairs = zip(first["cells"], second["cells"], strict=True)
+    return [old["id"] for old, new in pairs if old != new]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("chapters", nargs="*", default=["01", "02", "03", "04", "05"])
+    status = 0
+    with tempfile.TemporaryDirectory() as folder:
+        for number in parser.parse_args().chapters:
+            path = notebook_path(number)
+            runs = [executed(path, Path(folder) / f"{n}" / path.name) for n in (1, 2)]
+            cells = differing_cells(*runs)
+            status |= bool(cells)
+            verdict = f"differs in {', '.join(cells)}" if cells else "the same twice"
+            print(f"{path.stem}: {verdict}", flush=True)
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

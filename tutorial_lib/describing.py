@@ -1,0 +1,109 @@
+"""What a figure holds beside its data, as text: titles, labels, legends, colors, marks.
+
+The picture of a trained net differs between processors, and so can be compared only roughly. What
+is written on it, and how it is drawn, does not: `plotting.show` stores it with the picture, and
+the check of the notebooks compares it word by word. A failing check can then say what changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import matplotlib.collections
+import matplotlib.image
+import matplotlib.lines
+import matplotlib.patches
+import matplotlib.ticker
+import numpy as np
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+MOST_COLORS = 12  # more than that are data
+
+
+def describe(fig: Figure) -> list[str]:
+    """Describe a figure in lines that are the same on every machine.
+
+    Measured values are left out: of limits, ticks and color ranges only round numbers are named,
+    and of marks only what kinds there are, not how many.
+
+    Returns:
+        One line a text or kind of mark, those of each axes after one another.
+    """
+    texts = dict.fromkeys([fig.get_suptitle(), *(text.get_text() for text in fig.texts)])
+    lines = [f"figure: {text}" for text in texts]
+    for number, ax in enumerate(fig.axes, start=1):
+        lines += [f"{number} {line}" for line in dict.fromkeys(_describe_axes(ax))]
+    return lines
+
+
+def _describe_axes(ax) -> Iterator[str]:
+    texts = {f"title {side}": ax.get_title(side) for side in ("left", "center", "right")}
+    texts |= {"x": ax.get_xlabel(), "y": ax.get_ylabel()}
+    yield from (f"{name}: {text}" for name, text in texts.items() if text)
+    if legend := ax.get_legend():
+        yield from (f"legend: {text.get_text()}" for text in legend.get_texts())
+    yield from sorted({f"text: {text.get_text()}" for text in ax.texts})
+    for name, axis in (("x", ax.xaxis), ("y", ax.yaxis)):
+        yield from _describe_axis(ax, name, axis)
+    marks = (*ax.lines, *ax.patches, *ax.collections, *ax.images)
+    yield from sorted({_describe_mark(mark) for mark in marks})
+
+
+def _describe_axis(ax, name: str, axis) -> Iterator[str]:
+    if axis.get_scale() != "linear":
+        yield f"{name} scale: {axis.get_scale()}"
+    if not getattr(ax, f"get_autoscale{name}_on")():
+        yield from _numbers(f"{name} limits", axis.get_view_interval())
+    formatter, locator = axis.get_major_formatter(), axis.get_major_locator()
+    if isinstance(locator, matplotlib.ticker.FixedLocator) and len(locator.locs):
+        if isinstance(formatter, matplotlib.ticker.ScalarFormatter):
+            yield from _numbers(f"{name} ticks", locator.locs)
+        else:
+            yield f"{name} ticks: {' '.join(map(str, formatter.format_ticks(locator.locs)))}"
+
+
+def _numbers(name: str, values: Iterable[float]) -> Iterator[str]:
+    """Yield a line with numbers, if somebody wrote them down and they were not computed.
+
+    What has three digits after the point at most was written: a limit that follows measured data
+    has more.
+    """
+    values = [float(value) for value in values]
+    if all(value == round(value, 3) for value in values):
+        yield f"{name}: {' '.join(f'{value:g}' for value in values)}"
+
+
+def _describe_mark(mark) -> str:
+    if isinstance(mark, matplotlib.lines.Line2D):
+        style = f"{mark.get_linestyle()} {mark.get_linewidth():g}"
+        marker = f"{mark.get_marker()} {mark.get_markersize():g}"
+        return f"line {_hex([mark.get_color()], mark.get_alpha())} {style}, marker {marker}"
+    if isinstance(mark, matplotlib.image.AxesImage):
+        rows, columns, *channels = mark.get_array().shape
+        line = f"image {columns}×{rows}, {mark.get_interpolation()}"
+        if channels:
+            return line
+        # A range that follows from the data is no round number, as a rule.
+        return " ".join([f"{line}, {mark.get_cmap().name}", *_numbers("from", mark.get_clim())])
+    kind = type(mark).__name__
+    if isinstance(mark, matplotlib.collections.Collection):
+        widths = {f"{width:g}" for width in np.round(mark.get_linewidths(), 3)}
+        colors = f"{_hex(mark.get_facecolors())} {_hex(mark.get_edgecolors())}"
+        if mark.get_array() is not None:
+            colors = mark.get_cmap().name
+        return f"{kind} {colors} {' '.join(sorted(widths))}"
+    if isinstance(mark, matplotlib.patches.Patch):
+        colors = f"{_hex([mark.get_facecolor()])} {_hex([mark.get_edgecolor()])}"
+        return f"{kind} {colors} {mark.get_linestyle()} {mark.get_linewidth():g}"
+    return kind
+
+
+def _hex(colors, alpha: float | None = None) -> str:
+    """Return colors as sorted hexadecimal texts."""
+    found = set()
+    for color in colors:
+        if alpha is not None:
+            color = (color, alpha)
+        found.add(to_hex(color, keep_alpha=True))
+    return " ".join(sorted(found)) if len(found) <= MOST_COLORS else "many colors"
