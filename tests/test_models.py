@@ -40,7 +40,7 @@ def test_sizes_that_do_not_work_name_those_that_do():
     with pytest.raises(InputError, match="the nearest that do: 188 or 196"):
         unet.build_unet(190, depth=3)
     smallest = unet.valid_input_sizes(4, 1, 300)[0]
-    with pytest.raises(InputError, match=f"the nearest that do: {smallest}$"):
+    with pytest.raises(InputError, match=f"the smallest that works: {smallest}$"):
         unet.valid_output_size(7, depth=4)
 
 
