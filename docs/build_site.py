@@ -122,7 +122,10 @@ def stage(source: Path, notebooks: list[Path], report: Path) -> None:
     pages = [*DOCS.glob("*.md"), *(ROOT / name for name in ALSO_PAGES)]
     for page in pages:
         folder = DOCS if page.parent == DOCS else ROOT
-        _write(source / page.relative_to(folder), page.read_text(encoding="utf-8"))
+        text = page.read_text(encoding="utf-8")
+        # The pages of docs/ lie at the top of the site.
+        text = re.sub(r"\]\(docs/(\w+\.md)", r"](\1", text)
+        _write(source / page.relative_to(folder), text)
     shutil.copyfile(ROOT / "README.md", source / "README.md")  # other pages include parts of it
     shutil.copytree(DOCS / "images", source / "docs" / "images")
     (source / "notebooks").mkdir()
