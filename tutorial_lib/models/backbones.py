@@ -72,22 +72,27 @@ def with_context(model: keras.Model) -> keras.Model:
     Everything that is added is computed, nothing of it learned.
     """
     inputs, maps = fcn.feature_maps(model)
-    outputs = [FixedLength(name=f"length_{step}")(maps[step]) for step in fcn.STRIDES]
-    outputs[0] = GlobalContext(name="context")(outputs[0])
+    outputs = [FixedLength(name=f"length_{step}")(maps[step]) for step in (8, 16)]
+    outputs.append(GlobalContext(name="context")(maps[32]))
     return keras.Model(inputs, outputs, name=model.name)
+
+
+def fixed_length(x):
+    """Scale each pixel's vector of channels, the last axis, to the length `LENGTH`.
+
+    The maps of a net differ in size by orders of magnitude, and in one map some pixels shout. Liu,
+    Rabinovich & Berg, "ParseNet: Looking Wider to See Better", 2015, section 3. They learn the
+    length; here it stays.
+    """
+    return LENGTH * ops.normalize(x, axis=-1)
 
 
 @keras.saving.register_keras_serializable("tutorial_lib")
 class FixedLength(layers.Layer):
-    """Scale each pixel's vector of channels to one length.
-
-    The maps of a net differ in size by orders of magnitude, and in one map some pixels shout. Liu,
-    Rabinovich & Berg, "ParseNet: Looking Wider to See Better", 2015, section 3. They learn the
-    length; here it stays `LENGTH`.
-    """
+    """Apply `fixed_length` to a map."""
 
     def call(self, x):
-        return LENGTH * ops.normalize(x, axis=-1)
+        return fixed_length(x)
 
 
 @keras.saving.register_keras_serializable("tutorial_lib")
@@ -96,12 +101,12 @@ class GlobalContext(layers.Layer):
 
     What lies in a picture's middle says much about what its corners can be, and the mean is what
     ImageNet's classifiers judge a picture by. From (batch, height, width, channels) to twice the
-    channels. ParseNet, as above.
+    channels, either half of a `fixed_length`. ParseNet, as there.
     """
 
     def call(self, x):
-        mean = ops.mean(x, axis=(1, 2), keepdims=True)
-        return ops.concatenate([x, ops.broadcast_to(mean, ops.shape(x))], axis=-1)
+        mean = ops.broadcast_to(ops.mean(x, axis=(1, 2), keepdims=True), ops.shape(x))
+        return ops.concatenate([fixed_length(x), fixed_length(mean)], axis=-1)
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], 2 * input_shape[-1])
