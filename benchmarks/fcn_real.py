@@ -6,9 +6,9 @@ VOCDEVKIT is a folder with VOC2012 in it, the whole or a part; WEIGHTS the file 
 keras.applications MobileNet without its top. Training uses the train list and the settings of
 notebook 05's quick profile, scoring the val list, photographs in their own size, void left out.
 Prints tables of mean IoU, on all pixels and on the band around outlines, of FCN-8s also with the
-mean over a photograph and its mirror image; and the IoU of each class. --crf 4 adds the CRF, on
-every fourth photograph; --train scores the photographs trained on as well; --share 2 trains on
-every second one.
+mean over three sizes of a photograph and their mirror images; and the IoU of each class. --crf 4
+adds the CRF, on every fourth photograph; --train scores the photographs trained on as well;
+--share 2 trains on every second one.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def main() -> int:
     )
     samples = list(tree.samples("val"))
     print(f"{len(ids)} photographs to train on, {len(samples)} to score", flush=True)
-    heads = ["32s", "16s", "8s", "8s, mirror"]
+    heads = ["32s", "16s", "8s", "8s, views"]
     heads += [f"{head}, band" for head in heads] + ["8s, train"] * options.train
     print("| | " + " | ".join(heads) + " |\n" + "|---" * (len(heads) + 1) + "|", flush=True)
     rows, classes = [], []
@@ -68,9 +68,9 @@ def main() -> int:
             batches_of = staged.batches_from(folder, settings, seed, stride)
             staged.train_stage(nets[stride], batches_of, stage)
         seconds = time.process_time() - start
-        mirrored = inference.mirrored(nets[8])
+        views = inference.several_views(nets[8])
         scores = [staged.evaluate_bands(net, samples, [0, BAND]) for net in nets.values()]
-        scores.append(staged.evaluate_bands(mirrored, samples, [0, BAND]))
+        scores.append(staged.evaluate_bands(views, samples, [0, BAND]))
         rows.append([m[width].mean_iou() for width in (0, BAND) for m in scores])
         if options.train:
             known = (tree.read(name) for name in ids)
@@ -85,8 +85,8 @@ def main() -> int:
     if options.crf:
         few = samples[:: options.crf]
         print(f"\n| {len(few)} photographs | mean IoU | band |\n|---|---|---|")
-        for name, refine in (("8s, mirror", None), ("8s, mirror, CRF", crf.refine_scores)):
-            scores = staged.evaluate_bands(mirrored, few, [0, BAND], refine=refine)
+        for name, refine in (("8s, views", None), ("8s, views, CRF", crf.refine_scores)):
+            scores = staged.evaluate_bands(views, few, [0, BAND], refine=refine)
             print(line(name, [matrix.mean_iou() for matrix in scores.values()]), flush=True)
     if options.keep:
         saving.save_net(nets[8], options.keep, voc.CLASSES, short_side=side)

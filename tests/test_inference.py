@@ -144,18 +144,31 @@ def test_shift_and_stitch_is_the_net_at_every_step(size, step):
         inference.shift_and_stitch(net, image, window=12, step=5)
 
 
-def test_a_model_that_looks_in_the_mirror_too():
+def test_the_mean_over_a_picture_and_its_mirror_image():
     def leftmost(x, training):
         return np.cumsum(x, axis=2)  # far from mirror symmetric
 
     image = RNG.integers(0, 256, (32, 64, 3), dtype=np.uint8)
-    both = inference.mirrored(leftmost)
+    both = inference.several_views(leftmost, scales=[1])
     scores = predict_any_size(both, image)
     flipped = predict_any_size(both, image[:, ::-1])
     np.testing.assert_allclose(scores, flipped[:, ::-1], atol=1e-4)
     x = normalize(image)
     expected = (x.cumsum(axis=1) + x[:, ::-1].cumsum(axis=1)[:, ::-1]) / 2
     np.testing.assert_allclose(scores, expected, atol=1e-4)
+
+
+def test_the_mean_over_several_sizes():
+    seen = []
+
+    def size_of_input(x, training):
+        seen.append(x.shape[1:3])
+        return np.full(x.shape, float(x.shape[1]), np.float32)
+
+    image = np.zeros((60, 100, 3), np.uint8)  # 64 and 128 with their borders
+    scores = predict_any_size(inference.several_views(size_of_input, (0.5, 1, 1.5)), image)
+    assert seen == [(32, 64)] * 2 + [(64, 128)] * 2 + [(96, 192)] * 2
+    assert scores.shape == (60, 100, 3) and np.allclose(scores, 64)
 
 
 def test_tiles_must_lie_on_the_grid():
