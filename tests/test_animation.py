@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from matplotlib.colors import to_rgb
 from PIL import Image, ImageSequence
 
-from tutorial_lib import animation, checking, player, plotting, storage, widgets
+from tutorial_lib import animation, pictures, player, plotting, storage, widgets
 from tutorial_lib import convolution as conv
 from tutorial_lib.errors import InputError
 
@@ -200,7 +200,7 @@ def test_the_opening_animations_are_what_the_library_draws(name, tmp_path):
     animation.save_gif(OPENING[name], tmp_path / name)
     stored = Path(__file__).parents[1] / "docs" / "images" / name
     for old, new in zip(frames(stored), frames(tmp_path / name), strict=True):
-        assert checking.pixel_distance(old, new) < checking.TOLERANCE, f"save {name} again"
+        assert pictures.pixel_distance(old, new) < pictures.TOLERANCE, f"save {name} again"
 
 
 def frames(path):
