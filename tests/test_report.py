@@ -460,6 +460,28 @@ def test_what_nbval_says_is_said_in_one_line(tmp_path):
     assert "\x1b" not in said["text"] and "x1B" not in said["text"]
 
 
+@pytest.mark.slow
+def test_refreshing_renews_the_picture_that_opens_a_notebook(tmp_path):
+    (tmp_path / "notebooks").mkdir()
+    path = write_notebook(tmp_path / "notebooks", "01_a", PICTURE.format(end=1))
+    assert storage.refresh(path).status == "passed"
+    notebook = outcomes.load(path)
+    ((place, old),) = storage._pictures(notebook).items()
+    opening = tmp_path / "docs/images/01.png"
+    opening.parent.mkdir(parents=True)
+    opening.write_bytes(old)
+    (opening.parent / "other.png").write_bytes(b"drawn by hand")
+    words = "![one](../docs/images/01.png) ![two](../docs/images/other.png)"
+    first = {"cell_type": "markdown", "id": "opening", "metadata": {}, "source": [words]}
+    notebook["cells"].insert(0, first)
+    source = storage.canonical(notebook).replace("[0, 1])", "[1, 0])")
+    path.write_text(source, encoding="utf-8")
+    assert storage.refresh(path).status == "passed"
+    new = storage._pictures(outcomes.load(path))[place]
+    assert opening.read_bytes() == new != old
+    assert (opening.parent / "other.png").read_bytes() == b"drawn by hand"
+
+
 def test_the_command_lays_out_tests_without_a_run(tested):
     result = CliRunner().invoke(main, ["report", "--output", str(tested)])
     assert result.exit_code == 0, result.output

@@ -6,11 +6,13 @@ what the pre-commit hook runs. It needs nothing but Python.
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 import sys
 from pathlib import Path
 
-from tutorial_lib import execution
+from tutorial_lib import execution, outcomes
 from tutorial_lib.errors import InputError
 from tutorial_lib.files import write_atomically
 from tutorial_lib.notebook import is_record
@@ -76,7 +78,8 @@ def refresh(
     """Execute a notebook with its own parameters and store the outputs in it.
 
     Nothing is written unless every cell ran and none of them wrote to stderr: a warning is either
-    worth a sentence in the text or worth mending.
+    worth a sentence in the text or worth mending. The pictures that open the notebook, which lie
+    in docs/ for the README and the site as well, are renewed with it.
     """
     output = path.parents[1] / "build" / "refresh" / path.name
     result = execution.execute(path, output, {}, timeout, progress)
@@ -85,8 +88,30 @@ def refresh(
         if warning := first_stderr(notebook):
             result.status, result.error = "failed", warning
         else:
-            write_atomically(path, canonical(notebook))
+            old, new = outcomes.load(path), canonical(notebook)
+            write_atomically(path, new)
+            _renew_opening_pictures(path, old, json.loads(new))
     return result
+
+
+def _renew_opening_pictures(path: Path, old: dict, new: dict) -> None:
+    """Replace each picture in docs/ that was an output of the old notebook by the new output."""
+    places = {png: place for place, png in _pictures(old).items()}
+    for target in re.findall(r"\]\((\.\./docs/[^)]+\.png)\)", "".join(old["cells"][0]["source"])):
+        file = (path.parent / target).resolve()
+        place = places.get(file.read_bytes()) if file.is_file() else None
+        if place in (drawn := _pictures(new)):
+            write_atomically(file, drawn[place])
+
+
+def _pictures(notebook: dict) -> dict[tuple[str, int], bytes]:
+    """Return the PNG outputs of a notebook by cell id and place in the cell."""
+    return {
+        (cell["id"], place): base64.b64decode("".join(output["data"]["image/png"]))
+        for cell in notebook["cells"]
+        for place, output in enumerate(cell.get("outputs", []))
+        if "image/png" in output.get("data", {})
+    }
 
 
 def first_stderr(notebook: dict) -> str:
