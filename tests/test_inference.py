@@ -17,12 +17,13 @@ from tutorial_lib.inference import (
     predict_labels,
     read_photograph,
 )
+from tutorial_lib.models.fcn import BilinearUpsampling
 
 RNG = np.random.default_rng(0)
 COLORS = RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8)
 
 
-def brightness(x, training):
+def brightness(x):
     """Stand in for a net: three scores a pixel, from the three colors."""
     return x
 
@@ -93,6 +94,17 @@ def test_any_size_keeps_every_pixel_in_its_place(size):
     assert labels.dtype == np.uint8 and np.array_equal(labels, image.argmax(axis=-1))
 
 
+def test_the_compiled_net_says_what_the_net_says():
+    keras.utils.set_random_seed(0)
+    layers = [keras.layers.Conv2D(4, 3, padding="same"), keras.layers.BatchNormalization()]
+    net = keras.Sequential([keras.Input((None, None, 3)), *layers])
+    for size in ((8, 8), (5, 9)):
+        batch = RNG.normal(size=(2, *size, 3)).astype(np.float32)
+        np.testing.assert_allclose(inference.forward(net, batch), net(batch), rtol=1e-6, atol=1e-6)
+    net.layers[0].set_weights([np.zeros((3, 3, 3, 4)), np.ones(4)])  # not frozen by compiling
+    np.testing.assert_allclose(inference.forward(net, batch), net(batch), rtol=1e-6)
+
+
 @pytest.mark.parametrize("size", [(150, 97), (129, 200), (64, 161)])
 def test_tiles_equal_the_whole_picture(size, monkeypatch):
     monkeypatch.setattr(inference, "LARGEST_WHOLE", 0)
@@ -103,7 +115,7 @@ def test_tiles_equal_the_whole_picture(size, monkeypatch):
             keras.layers.Conv2D(8, 3, padding="same", activation="relu"),
             keras.layers.MaxPooling2D(8),
             keras.layers.Conv2D(8, 3, padding="same"),
-            keras.layers.UpSampling2D(8, interpolation="bilinear"),
+            BilinearUpsampling(8),
         ]
     )  # one output pixel sees at most 24 pixels to each side
     image = RNG.integers(0, 256, (*size, 3), dtype=np.uint8)
@@ -117,7 +129,7 @@ def test_tiles_equal_the_whole_picture(size, monkeypatch):
 def test_48_megapixels_in_bounded_memory():
     image = np.broadcast_to(COLORS[:1, :1], (6000, 8000, 3))
 
-    def net(x, training):
+    def net(x):
         return np.concatenate([x] * 7, axis=-1)  # 21 scores a pixel: 4 GB for the whole picture
 
     tracemalloc.start()
@@ -145,7 +157,7 @@ def test_shift_and_stitch_is_the_net_at_every_step(size, step):
 
 
 def test_the_mean_over_a_picture_and_its_mirror_image():
-    def leftmost(x, training):
+    def leftmost(x):
         return np.cumsum(x, axis=2)  # far from mirror symmetric
 
     image = RNG.integers(0, 256, (32, 64, 3), dtype=np.uint8)
@@ -161,7 +173,7 @@ def test_the_mean_over_a_picture_and_its_mirror_image():
 def test_the_mean_over_several_sizes():
     seen = []
 
-    def size_of_input(x, training):
+    def size_of_input(x):
         seen.append(x.shape[1:3])
         return np.full(x.shape, float(x.shape[1]), np.float32)
 
@@ -181,7 +193,7 @@ def test_a_large_photograph_is_labeled_at_the_scale_of_training():
     image[:, 200:] = (0, 255, 0)
     seen = []
 
-    def net(x, training):
+    def net(x):
         seen.append(x.shape)
         return x
 

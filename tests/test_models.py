@@ -216,7 +216,7 @@ def test_prediction_has_the_size_of_the_picture(classifier, size):
 
 
 def test_prediction_does_not_shift_pixels():
-    def identity(x, training):
+    def identity(x):
         return x
 
     image = np.random.default_rng(0).integers(0, 256, (37, 50, 3), dtype=np.uint8)

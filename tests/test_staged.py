@@ -113,7 +113,7 @@ def test_scoring_whole_pictures_and_bands():
     image[:, 27:, 1] = 255  # the net will be two columns off
     sample = Sample("a", image, labels)
 
-    def net(x, training):
+    def net(x):
         return np.stack([-x[..., 1], x[..., 1]], axis=-1)
 
     whole = staged.evaluate(net, [sample], classes=2)

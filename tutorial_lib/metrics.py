@@ -159,20 +159,16 @@ def mean_colors(batches: Iterable) -> np.ndarray:
     return np.array(colors)
 
 
-def boundary_band(labels: np.ndarray, width: float, void: int = 255) -> np.ndarray:
-    """Return where the outlines are: the trimap of Kohli, Ladický & Torr (IJCV 2009, section 6).
-
-    Whether a net draws sharp outlines is hard to see in a score over all pixels, most of which
-    lie far from any outline. Scored on this band alone, it shows.
+def outline_distance(labels: np.ndarray, void: int = 255) -> np.ndarray:
+    """Return how far each pixel is from the nearest outline.
 
     Args:
         labels: Class numbers (height, width). VOC marks its outlines as void; where two classes
             touch without a void seam, the pixels on both sides are outline too.
-        width: Greatest distance from an outline in pixels.
         void: The label of void pixels.
 
     Returns:
-        bool (height, width).
+        float64 (height, width), in pixels; infinite everywhere if there is no outline.
     """
     from scipy import ndimage
 
@@ -185,13 +181,24 @@ def boundary_band(labels: np.ndarray, width: float, void: int = 255) -> np.ndarr
     outline[:, 1:] |= across
     outline[:, :-1] |= across
     if not outline.any():
-        return outline
-    return ndimage.distance_transform_edt(~outline) <= width
+        return np.full(labels.shape, np.inf)
+    return ndimage.distance_transform_edt(~outline)
 
 
-def trimap_labels(labels: np.ndarray, width: float, void: int = 255) -> np.ndarray:
-    """Return labels that are void outside the `boundary_band`: then a matrix counts it alone."""
-    return np.where(boundary_band(labels, width, void), labels, labels.dtype.type(void))
+def boundary_band(labels: np.ndarray, width: float, void: int = 255) -> np.ndarray:
+    """Return where the outlines are: the trimap of Kohli, Ladický & Torr (IJCV 2009, section 6).
+
+    Whether a net draws sharp outlines is hard to see in a score over all pixels, most of which
+    lie far from any outline. Scored on this band alone, it shows.
+
+    Args:
+        labels, void: As for `outline_distance`.
+        width: Greatest distance from an outline in pixels.
+
+    Returns:
+        bool (height, width).
+    """
+    return outline_distance(labels, void) <= width
 
 
 def _ratio(part, whole) -> np.ndarray:

@@ -13,6 +13,7 @@ import numpy as np
 from keras import layers
 
 from tutorial_lib.errors import InputError
+from tutorial_lib.inference import forward
 
 
 def build_unet(
@@ -185,7 +186,7 @@ def overlap_tile(model: keras.Model, image: np.ndarray, batch_size: int = 4) -> 
     for start in range(0, len(corners), batch_size):
         part = corners[start : start + batch_size]
         tiles = [_tile(image, corner, (rows, columns), (out_rows, out_columns)) for corner in part]
-        results = np.asarray(model(np.stack(tiles), training=False))
+        results = forward(model, np.stack(tiles))
         for (top, left), result in zip(part, results, strict=True):
             result = result[: min(steps[0], height - top), : min(steps[1], width - left)]
             logits[top : top + result.shape[0], left : left + result.shape[1]] = result
