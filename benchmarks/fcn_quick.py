@@ -17,7 +17,6 @@ import time
 from tutorial_lib import profiles
 from tutorial_lib.data import bundled, voc
 
-VALIDATION = 100
 BAND = 4  # pixels
 LEAST = 0.60
 
@@ -26,7 +25,8 @@ def prepare(seed: int, settings):
     """Return the folder of training records and the held-out samples."""
     from tutorial_lib.data import records
 
-    tree = voc.VocTree(bundled.voc_tree(seed=seed, train=settings["scenes"], val=VALIDATION))
+    scenes, held_out = settings["scenes"], settings["validation"]
+    tree = voc.VocTree(bundled.voc_tree(seed=seed, train=scenes, val=held_out))
     paths = [tree.labels_path(name) for name in tree.ids("train")]
     folder = records.cached_records("voc-train-160", paths, lambda: tree.samples("train"))
     return folder, list(tree.samples("val"))

@@ -383,9 +383,10 @@ def convert(kind, folder, output, split, categories, strict, shards, workers) ->
 def make() -> None:
     """Make the bundled scenes now, so that a class can work without a wait."""
     from tutorial_lib.data import bundled
+    from tutorial_lib.staged import QUICK
 
-    for build, sizes in ((bundled.coco_tree, (960, 120)), (bundled.voc_tree, (1600, 100))):
-        click.echo(build(train=sizes[0], val=sizes[1]))
+    click.echo(bundled.coco_tree(train=960, val=120))
+    click.echo(bundled.voc_tree(train=QUICK["scenes"], val=QUICK["validation"]))
 
 
 @main.command()

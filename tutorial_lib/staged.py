@@ -58,8 +58,8 @@ class Stage:
 # scaling at random to look new. benchmarks/RESULTS.md has the figures.
 QUICK = {
     "scenes": 1600,
-    "validation": 100,
-    "stages": {32: Stage(1, 2, 5e-4), 16: Stage(1, 2, 1e-3), 8: Stage(1, 4, 1e-3)},
+    "validation": 200,
+    "stages": {32: Stage(1, 1, 5e-4), 16: Stage(1, 1, 1e-3), 8: Stage(1, 3, 1e-3)},
     "batch_size": 4,
     "crop": 160,
     "scales": (0.9, 1.1),
