@@ -1,6 +1,6 @@
 """Reading: pictures a second of three feeds, and as a share of pure JPEG decoding.
 
-    python benchmarks/feeding.py [COCO_TREE] [--category cat] [--seconds 2] [--rounds 5] [--repeat 20]
+    python benchmarks/feeding.py [COCO_TREE] [--category cat] [--rounds 5] [--repeat 20]
 
 Without a tree the bundled scenes are taken. A small tree is written several times over into its
 records, so that they are as long as those of a large one, whose files are opened once in many
