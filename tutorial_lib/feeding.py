@@ -73,15 +73,20 @@ def rates(feeds: dict[str, tf.data.Dataset], seconds: float = 1.0, rounds: int =
 
 
 def _rate(feed: tf.data.Dataset, seconds: float) -> float:
-    count, start = 0, None
-    for _ in feed.repeat():
-        if start is None:  # the first one pays for setting things up
-            start = time.perf_counter()
-            continue
-        count += 1
-        if count % 8 == 0 and (spent := time.perf_counter() - start) >= seconds:
-            return count / spent
-    raise AssertionError("an endless feed ended")
+    pictures, some = iter(feed.repeat()), tf.constant(32)
+    _take(pictures, some)  # the first ones pay for setting things up
+    count, start = 0, time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        _take(pictures, some)
+        count += int(some)
+    return count / (time.perf_counter() - start)
+
+
+@tf.function
+def _take(pictures, count: tf.Tensor) -> None:
+    """Take pictures inside a graph, as a training step does: no arrays are made for Python."""
+    for _ in tf.range(count):
+        next(pictures)
 
 
 def equal(feeds: Sequence[tf.data.Dataset]) -> bool:
