@@ -12,6 +12,7 @@ Encoded pictures, not raw pixels: a record is about as large as the file that it
 
 from __future__ import annotations
 
+import collections
 import concurrent.futures
 import contextlib
 import functools
@@ -118,9 +119,12 @@ def write_records(
         tqdm(total=len(samples), unit=" pictures", disable=not progress, leave=False) as bar,
         _encoder(workers) as encode_all,
     ):
-        for job in jobs:
-            _write_shard(job, encode_all, bar.update)
-    states = {job.path.name: _finished(job) for job in jobs}
+        states = {job.path.name: _finished(job) for job in jobs}
+        todo = [job for job in jobs if states[job.path.name] is None]
+        bar.update(len(samples) - sum(len(job.samples) for job in todo))
+        encodings = _one_ahead(encode_all, [job.samples for job in todo])
+        for job, results in zip(todo, encodings, strict=True):
+            states[job.path.name] = _write_shard(job, results, bar.update)
     count = sum(state["records"] for state in states.values())
     if not count:
         raise InputError(f"none of {len(samples)} samples could be read; see {folder / INDEX}")
@@ -177,15 +181,23 @@ def _encoder(workers: int) -> Iterator[Callable]:
             pool.shutdown(cancel_futures=True)
 
 
-def _write_shard(job: _Job, encode_all: Callable, written: Callable[[int], None]) -> None:
-    if _finished(job):
-        written(len(job.samples))
-        return
+def _one_ahead(encode_all: Callable, parts: Iterable) -> Iterator[Iterator]:
+    """Ask for the next part before one is written, so that the processes need not wait for that."""
+    asked = collections.deque()
+    for part in parts:
+        asked.append(encode_all(part))
+        if len(asked) == 2:
+            yield asked.popleft()
+    yield from asked
+
+
+def _write_shard(job: _Job, results: Iterable, written: Callable[[int], None]) -> dict:
+    """Write what the samples were encoded as; return the shard's state, which is kept as well."""
     part = job.path.with_name(f".{job.path.name}.part")
     problems, count = [], 0
     try:
         with tf.io.TFRecordWriter(str(part)) as writer:
-            for result in encode_all(job.samples):
+            for result in results:
                 if isinstance(result, Encoded):
                     writer.write(serialized(result))
                     count += 1
@@ -203,6 +215,7 @@ def _write_shard(job: _Job, encode_all: Callable, written: Callable[[int], None]
         }
         part.replace(job.path)
         write_atomically(job.state_path, json.dumps(state).encode())
+        return state
     finally:
         part.unlink(missing_ok=True)
 
