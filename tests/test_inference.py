@@ -126,6 +126,7 @@ def test_tiles_equal_the_whole_picture(size, monkeypatch):
     assert np.mean(without == whole) < 0.99
 
 
+@pytest.mark.slow
 def test_48_megapixels_in_bounded_memory():
     image = np.broadcast_to(COLORS[:1, :1], (6000, 8000, 3))
 

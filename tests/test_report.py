@@ -257,6 +257,7 @@ def test_the_environment_is_compared():
     assert comparison.environment_changes(now, before) == ["commit a → b", "keras 3.12 → 3.13"]
 
 
+@pytest.mark.slow
 def test_a_run_is_compared_with_the_last_one_of_the_same_parameters(tmp_path):
     write_notebook(tmp_path, "01_a", PICTURE.format(end=1), ids=True)
     write_notebook(tmp_path, "02_b", "print('b: True')", ids=True)

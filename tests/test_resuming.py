@@ -107,6 +107,7 @@ def weights(path):
         return [file[name].tobytes() for name in sorted(file.files)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("patience", [0, 1])
 def test_killed_and_resumed_is_the_same_to_the_bit(folder, tmp_path, patience):
     whole = finish(start(folder, TRAIN, tmp_path / "whole.npz", 0, patience))
@@ -150,6 +151,7 @@ print(" ".join(f"{float(np.abs(v).sum()):.4f}" for v in net.trainable_variables)
 """
 
 
+@pytest.mark.slow
 def test_two_machines_compute_what_one_does(folder):
     alone = finish(start(folder, SIMPLE + MACHINES, "no")).splitlines()
     addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
@@ -169,6 +171,7 @@ def test_two_machines_compute_what_one_does(folder):
         assert np.allclose([*map(float, lines[1].split())], [*map(float, alone[1].split())], 1e-3)
 
 
+@pytest.mark.slow
 def test_two_devices_compute_what_one_does(folder):
     alone = finish(start(folder, SIMPLE + MACHINES, "validate")).splitlines()
     both = finish(start(folder, SIMPLE + MACHINES, "validate", TWO_DEVICES="1")).splitlines()
