@@ -5,15 +5,19 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
+from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import tensorflow as tf
 from click.testing import CliRunner
+from slow_samples import Slow
 
 from tutorial_lib import feeding
 from tutorial_lib.cli import main
-from tutorial_lib.data import bundled, encoding, records
+from tutorial_lib.data import bundled, encoding, records, shards
 from tutorial_lib.data.coco import CocoSplit
 from tutorial_lib.data.images import Sample
 from tutorial_lib.data.voc import VocTree
@@ -42,6 +46,32 @@ def test_bytes_do_not_depend_on_the_workers(recipes, tmp_path):
     index = records.read_index(tmp_path / "one")
     assert index["records"] == 24 and index["problems"] == []
     assert [shard["records"] for shard in index["shards"].values()] == [8, 8, 8]
+
+
+def test_bytes_are_those_that_tensorflow_writes(recipes, tmp_path):
+    samples = [encoding.encoded(recipe) for recipe in recipes[:2]]
+    samples += [encoding.Encoded("ü" * 100, b"", bytes(2**21 + 5))]  # lengths of 1 to 4 groups
+    whole = b"".join(shards.framed(encoding.serialized(sample)) for sample in samples)
+
+    def feature(value):
+        if isinstance(value, bytes):
+            return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+        return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+
+    path = str(tmp_path / "x.tfrecord")
+    with tf.io.TFRecordWriter(path) as writer:
+        for sample in samples:
+            values = {"version": records.RECORD_VERSION, "id": sample.id.encode()}
+            values |= {"image": sample.image, "labels": sample.labels}
+            features = {name: feature(value) for name, value in values.items()}
+            example = tf.train.Example(features=tf.train.Features(feature=features))
+            writer.write(example.SerializeToString(deterministic=True))
+    assert (tmp_path / "x.tfrecord").read_bytes() == whole
+
+
+def test_processes_need_no_tensorflow():
+    source = "import sys; import tutorial_lib.data.shards; sys.exit('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", source]).returncode == 0
 
 
 def test_recipes_are_small_enough_to_travel(recipes):
@@ -89,6 +119,50 @@ def test_a_killed_conversion_goes_on(tree, recipes, tmp_path):
     assert contents(folder) == contents(tmp_path / "fresh")
 
 
+def test_processes_stop_when_a_sample_is_damaged(tmp_path):
+    samples = [Slow(number) for number in range(4000)]
+    samples[11] = Slow(-1)  # in the second of two shards
+    start = time.monotonic()
+    with pytest.raises(InputError, match="this one is damaged"):
+        records.write_records(samples, tmp_path, shards=2, workers=2)
+    assert time.monotonic() - start < 30, "the other shard was written to its end"
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+def test_no_process_outlives_a_killed_conversion(tmp_path):
+    source = f"""
+        import sys
+        from pathlib import Path
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        if __name__ == "__main__":
+            from slow_samples import Slow
+            from tutorial_lib.data import records
+            slow = [Slow(number) for number in range(2000)]
+            records.write_records(slow, Path(sys.argv[1]), shards=2, workers=2)
+    """
+    script, folder = tmp_path / "convert.py", tmp_path / "records"
+    script.write_text(textwrap.dedent(source))
+    conversion = subprocess.Popen([sys.executable, script, folder])
+    wait_until(lambda: len(list(folder.glob(".*.part"))) == 2)
+    children = psutil.Process(conversion.pid).children(recursive=True)
+    conversion.kill()
+    conversion.wait()
+    gone, alive = psutil.wait_procs(children, timeout=10)
+    assert len(gone) >= 2 and not alive
+    few = [Slow(number) for number in range(6)]
+    records.write_records(few, folder, shards=2, workers=2)
+    records.write_records(few, tmp_path / "fresh", shards=2)
+    assert contents(folder) == contents(tmp_path / "fresh")
+
+
+def wait_until(true, seconds=60):
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
 def test_a_shard_that_was_damaged_meanwhile_is_written_again(recipes, tmp_path):
     class Broken:
         def read(self):
@@ -114,6 +188,13 @@ def test_damaged_pictures_are_listed_or_stop_it(recipes, tmp_path):
         records.write_records(bad, tmp_path / "b")
     with pytest.raises(InputError, match="none of 1 samples could be read"):
         records.write_records([gone], tmp_path / "c", tolerant=True)
+    assert not (tmp_path / "c" / records.INDEX).exists()
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(recipes, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(InputError, match="cannot write .*file"):
+        records.write_records(recipes, tmp_path / "file")
 
 
 def test_masks_are_png_that_anyone_reads(tmp_path):
@@ -155,7 +236,8 @@ def test_corrupt_records_are_reported_with_shard_and_position(written):
     assert line == f"00001-of-00003.tfrecord: record 2, at byte {second:,}, is corrupt"
     content[second] ^= 255
     path.write_bytes(content)
-    assert "record 2" in records.find_damage(folder)[0]
+    (line,) = records.find_damage(folder)
+    assert line.endswith(f"record 2, at byte {second:,}, is cut off or has a corrupt length")
     with pytest.raises(tf.errors.OpError):  # TensorFlow notices too, but cannot say where
         list(records.read_records(folder))
 

@@ -5,6 +5,7 @@ Everything heavy is imported inside the commands, so that `tutorial --help` answ
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -346,7 +347,12 @@ def _problems(kind, folder, split, categories):
 @category_option
 @strict_option
 @click.option("--shards", type=click.IntRange(min=1), default=16, show_default=True)
-@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True)
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=lambda: min(64, os.cpu_count() or 1),
+    show_default="one a core",
+)
 def convert(kind, folder, output, split, categories, strict, shards, workers) -> None:
     """Convert a COCO or VOC tree to TFRecord files in OUTPUT.
 

@@ -36,7 +36,7 @@ def cached_folder(folder: Path, build: Callable[[Path], None]) -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     except OSError as error:
-        raise _cannot_write(folder.parent, error) from None
+        raise cannot_write(folder.parent, error) from None
     try:
         build(partial)
         hashes = {name: file_hash(partial / name) for name in _files(partial)}
@@ -44,7 +44,7 @@ def cached_folder(folder: Path, build: Callable[[Path], None]) -> Path:
         partial.chmod(0o755)  # mkdtemp makes it private
         _put_in_place(partial, folder)
     except OSError as error:
-        raise _cannot_write(folder, error) from None
+        raise cannot_write(folder, error) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return folder
@@ -90,7 +90,8 @@ def _put_in_place(partial: Path, folder: Path) -> None:
             raise
 
 
-def _cannot_write(place: Path, error: OSError) -> InputError:
+def cannot_write(place: Path, error: OSError) -> InputError:
+    """Return what to tell the user when a place cannot be written."""
     return InputError(
         f"cannot write {place} ({error.strerror or error}); free some space there, or set "
         "TUTORIAL_DATA to a folder that can be written"

@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image
 
 from tutorial_lib.data.images import Sample
-from tutorial_lib.errors import InputError
 
+RECORD_VERSION = 2  # of the schema; see `records`
 # Goes up when the same sample gives other bytes that any reader of the schema still understands:
 # then records that lie in a cache, or are half written, are made anew.
 PACKING = 3
@@ -56,14 +56,6 @@ def encoded(sample: Recipe | Sample | Encoded) -> Encoded:
     return Encoded(sample.id, jpeg_bytes(sample), png_bytes(sample.labels))
 
 
-def encoded_or_problem(sample: Recipe | Sample | Encoded) -> Encoded | str:
-    """As `encoded`, but return what is wrong with a damaged sample instead of raising it."""
-    try:
-        return encoded(sample)
-    except InputError as problem:
-        return str(problem)
-
-
 def jpeg_bytes(sample: Sample) -> bytes:
     """Return the picture as JPEG: its file as it is, or encoded if it has none of that kind."""
     if sample.path is not None and sample.path.suffix.lower() in (".jpg", ".jpeg"):
@@ -98,3 +90,33 @@ def png_bytes(labels: np.ndarray) -> bytes:
     return b"".join(
         [b"\x89PNG\r\n\x1a\n", chunk(b"IHDR", header), chunk(b"IDAT", content), chunk(b"IEND", b"")]
     )
+
+
+def serialized(sample: Encoded) -> bytes:
+    """Return a sample as a serialized `tf.train.Example`, byte for byte as TensorFlow writes it.
+
+    This is the wire format of Protocol Buffers, whose compiled messages come with TensorFlow only:
+    an Example has one field, the features; these map names to lists of bytes or of integers.
+    """
+    features = {
+        "id": _field(1, _field(1, sample.id.encode())),
+        "image": _field(1, _field(1, sample.image)),
+        "labels": _field(1, _field(1, sample.labels)),
+        "version": _field(3, _field(1, _varint(RECORD_VERSION))),
+    }
+    entries = [_field(1, name.encode()) + _field(2, value) for name, value in features.items()]
+    return _field(1, b"".join(_field(1, entry) for entry in entries))
+
+
+def _field(number: int, content: bytes) -> bytes:
+    """Return a field whose wire type is 2: its length, and so many bytes."""
+    return b"".join([_varint(number << 3 | 2), _varint(len(content)), content])
+
+
+def _varint(value: int) -> bytes:
+    """Return a whole number in groups of seven bits, the lowest first; all but the last marked."""
+    groups = bytearray()
+    while value > 127:
+        groups.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*groups, value])

@@ -12,29 +12,22 @@ Encoded pictures, not raw pixels: a record is about as large as the file that it
 
 from __future__ import annotations
 
-import collections
-import concurrent.futures
-import contextlib
-import functools
 import hashlib
 import json
-import multiprocessing
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
 from tutorial_lib.data import data_home
-from tutorial_lib.data.cache import cached_folder, file_hash
-from tutorial_lib.data.encoding import PACKING, Encoded, Recipe, encoded, encoded_or_problem
+from tutorial_lib.data.cache import cached_folder, cannot_write, file_hash
+from tutorial_lib.data.encoding import PACKING, RECORD_VERSION, Recipe, encoded
 from tutorial_lib.data.images import VOID, Sample
+from tutorial_lib.data.shards import Shard, damaged_records, finished, write_shards
 from tutorial_lib.errors import InputError
 from tutorial_lib.files import write_atomically
 
-RECORD_VERSION = 2
 INDEX = "index.json"
 FEATURES = {
     "version": tf.io.FixedLenFeature([], tf.int64),
@@ -60,7 +53,7 @@ def cached_records(
             time, the records are made again.
         samples: Called to get the samples, or their recipes, when records have to be made.
         shards: Number of files.
-        workers: Processes that read, draw and encode.
+        workers: Processes, at most one a file.
 
     Raises:
         InputError: if a source is missing, a sample is damaged, or the cache cannot be written.
@@ -95,7 +88,7 @@ def write_records(
         samples: The samples, or their recipes.
         folder: Where to write.
         shards: Number of files.
-        workers: Processes that read, draw and encode.
+        workers: Processes; each writes one file at a time, so more than there are files are idle.
         tolerant: Leave out damaged samples, and list them in the index under "problems", instead
             of stopping at the first one.
         progress: Show a bar.
@@ -109,25 +102,34 @@ def write_records(
     samples = [encoded(s) if isinstance(s, Sample) else s for s in samples]
     if not samples:
         raise InputError("there are no samples to convert; is the split empty?")
-    shards = max(1, min(shards, len(samples)))
-    folder.mkdir(parents=True, exist_ok=True)
-    jobs = [
-        _Job(folder / f"{n:05d}-of-{shards:05d}.tfrecord", tuple(samples[n::shards]), tolerant)
-        for n in range(shards)
+    number = max(1, min(shards, len(samples)))
+    parts = [
+        Shard(folder / f"{n:05d}-of-{number:05d}.tfrecord", tuple(samples[n::number]), tolerant)
+        for n in range(number)
     ]
-    with (
-        tqdm(total=len(samples), unit=" pictures", disable=not progress, leave=False) as bar,
-        _encoder(workers) as encode_all,
-    ):
-        states = {job.path.name: _finished(job) for job in jobs}
-        todo = [job for job in jobs if states[job.path.name] is None]
-        bar.update(len(samples) - sum(len(job.samples) for job in todo))
-        encodings = _one_ahead(encode_all, [job.samples for job in todo])
-        for job, results in zip(todo, encodings, strict=True):
-            states[job.path.name] = _write_shard(job, results, bar.update)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tqdm(total=len(samples), unit=" pictures", disable=not progress, leave=False) as bar:
+            todo = [part for part in parts if finished(part) is None]
+            bar.update(len(samples) - sum(len(part.samples) for part in todo))
+            write_shards(todo, workers, bar.update)
+        return _write_index(folder, parts)
+    except OSError as error:
+        raise cannot_write(folder, error) from None
+
+
+def _write_index(folder: Path, parts: list[Shard]) -> int:
+    """Gather what is noted about each file; return the number of records.
+
+    Raises:
+        InputError: if there are none.
+    """
+    texts = {part.path.name: part.state_path.read_text(encoding="utf-8") for part in parts}
+    states = {name: json.loads(text) for name, text in texts.items()}
     count = sum(state["records"] for state in states.values())
+    problems = [line for state in states.values() for line in state["problems"]]
     if not count:
-        raise InputError(f"none of {len(samples)} samples could be read; see {folder / INDEX}")
+        raise InputError(f"none of {len(problems)} samples could be read; the first: {problems[0]}")
     index = {
         "version": RECORD_VERSION,
         "records": count,
@@ -135,115 +137,12 @@ def write_records(
             name: {key: state[key] for key in ("records", "bytes", "sha256")}
             for name, state in states.items()
         },
-        "problems": [line for state in states.values() for line in state["problems"]],
+        "problems": problems,
     }
-    write_atomically(folder / INDEX, json.dumps(index, indent=1).encode())
-    for job in jobs:
-        job.state_path.unlink(missing_ok=True)
-    return count
-
-
-@dataclass(frozen=True)
-class _Job:
-    """One shard to write."""
-
-    path: Path
-    samples: tuple[Recipe | Encoded, ...]
-    tolerant: bool
-
-    @property
-    def state_path(self) -> Path:
-        """Where it is noted that the shard is done, until the index says so."""
-        return self.path.with_suffix(".done.json")
-
-    @property
-    def key(self) -> str:
-        """Return a digest of what goes in: another one, and the shard is written anew."""
-        text = f"{RECORD_VERSION} {PACKING} {self.tolerant} {self.samples!r}"
-        return hashlib.sha256(text.encode()).hexdigest()
-
-
-@contextlib.contextmanager
-def _encoder(workers: int) -> Iterator[Callable]:
-    """Give a function from samples to what they are encoded as, in order, on several processes.
-
-    The processes are started afresh, for TensorFlow's threads do not survive a fork; they need
-    no TensorFlow, which stays with the one that writes.
-    """
-    if workers <= 1:
-        yield functools.partial(map, encoded_or_problem)
-        return
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(workers, context) as pool:
-        try:
-            yield functools.partial(pool.map, encoded_or_problem, chunksize=4)
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _one_ahead(encode_all: Callable, parts: Iterable) -> Iterator[Iterator]:
-    """Ask for the next part before one is written, so that the processes need not wait for that."""
-    asked = collections.deque()
+    write_atomically(folder / INDEX, json.dumps(index, indent=1))
     for part in parts:
-        asked.append(encode_all(part))
-        if len(asked) == 2:
-            yield asked.popleft()
-    yield from asked
-
-
-def _write_shard(job: _Job, results: Iterable, written: Callable[[int], None]) -> dict:
-    """Write what the samples were encoded as; return the shard's state, which is kept as well."""
-    part = job.path.with_name(f".{job.path.name}.part")
-    problems, count = [], 0
-    try:
-        with tf.io.TFRecordWriter(str(part)) as writer:
-            for result in results:
-                if isinstance(result, Encoded):
-                    writer.write(serialized(result))
-                    count += 1
-                elif job.tolerant:
-                    problems.append(result)
-                else:
-                    raise InputError(result)
-                written(1)
-        state = {
-            "key": job.key,
-            "records": count,
-            "bytes": part.stat().st_size,
-            "sha256": file_hash(part),
-            "problems": problems,
-        }
-        part.replace(job.path)
-        write_atomically(job.state_path, json.dumps(state).encode())
-        return state
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _finished(job: _Job) -> dict | None:
-    """Return the state of a shard that is there and whole, else None."""
-    try:
-        state = json.loads(job.state_path.read_text(encoding="utf-8"))
-        same = state["key"] == job.key and state["bytes"] == job.path.stat().st_size
-        return state if same and file_hash(job.path) == state["sha256"] else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def serialized(sample: Encoded) -> bytes:
-    """Return a sample as a serialized `tf.train.Example`."""
-
-    def text(value: bytes) -> tf.train.Feature:
-        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
-
-    features = {
-        "version": tf.train.Feature(int64_list=tf.train.Int64List(value=[RECORD_VERSION])),
-        "id": text(sample.id.encode()),
-        "image": text(sample.image),
-        "labels": text(sample.labels),
-    }
-    example = tf.train.Example(features=tf.train.Features(feature=features))
-    return example.SerializeToString(deterministic=True)  # else the features' order is random
+        part.state_path.unlink(missing_ok=True)
+    return count
 
 
 def decode(record: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -416,41 +315,8 @@ def find_damage(folder: Path) -> list[str]:
         if not path.is_file():
             damage.append(f"{name} is missing")
         elif path.stat().st_size != shard["bytes"] or file_hash(path) != shard["sha256"]:
-            damage += [f"{name}: {line}" for line in _damaged_records(path, shard["records"])]
+            damage += [f"{name}: {line}" for line in damaged_records(path, shard["records"])]
     return damage
-
-
-def _damaged_records(path: Path, expected: int) -> list[str]:
-    """Walk through a file: length (8 bytes), its checksum (4), contents, their checksum (4)."""
-    damage, number = [], 0
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        while (start := file.tell()) < size:
-            number += 1
-            where = f"record {number}, at byte {start:,},"
-            header = file.read(12)
-            length = int.from_bytes(header[:8], "little")
-            if len(header) < 12 or start + 16 + length > size:
-                damage.append(f"{where} is cut off or has a corrupt length")
-                return damage
-            body = file.read(length + 4)
-            if not _reads(header + body):
-                damage.append(f"{where} is corrupt")
-    if number != expected:
-        damage.append(f"{number} records instead of {expected}")
-    return damage or ["its bytes have changed since it was written"]
-
-
-def _reads(record: bytes) -> bool:
-    """Let TensorFlow, which knows the checksum, read one record from a file of its own."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "one.tfrecord"
-        path.write_bytes(record)
-        try:
-            decode(next(iter(tf.data.TFRecordDataset(str(path)))))
-        except (tf.errors.OpError, StopIteration):
-            return False
-    return True
 
 
 def fit_inside(image: tf.Tensor, labels: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
