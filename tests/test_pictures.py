@@ -104,6 +104,27 @@ def test_trained_pictures_may_differ_in_detail_but_not_in_substance(evidence):
     assert problems(scene[::-1], 0.8)
 
 
+def test_a_color_that_comes_or_goes_is_seen_wherever_it_is(evidence):
+    gray = np.full((100, 100, 3), 128, np.uint8)
+    mask = np.zeros((100, 100))
+    mask[10:40, 10:40] = 1
+    blue, orange = (plotting.overlay(gray, mask, color) for color in ("#3B7DD8", "#E8743B"))
+    elsewhere = plotting.overlay(gray, mask.T[::-1, ::-1], "#4B8DD8")
+
+    def problems(old, new, **options):
+        return compare_pictures([Picture(old)], [Picture(new)], 5.0, evidence, **options)
+
+    assert problems(blue, elsewhere) == []
+    (gone, come) = problems(blue, orange)
+    assert "picture 0: the color #5a7eb0 has gone" in gone
+    assert "picture 0: the color #b9795a has come" in come
+    assert problems(blue, orange, colors_vary=True) == []
+    (gone,) = problems(blue, gray)
+    assert "gone" in gone
+    few = np.where(np.arange(100)[:, None, None] < 11, blue, gray)  # 0.3 % of the pixels are blue
+    assert problems(gray, few) == []
+
+
 @pytest.mark.parametrize(
     ("change", "was", "now"),
     [
@@ -115,7 +136,7 @@ def test_trained_pictures_may_differ_in_detail_but_not_in_substance(evidence):
 def test_what_is_written_and_how_it_is_drawn_counts_even_for_trained_nets(
     evidence, drawn, change, was, now
 ):
-    (problem,) = compare_pictures([drawn()], [drawn(**change)], 0.8, evidence)
+    problem, *_ = compare_pictures([drawn()], [drawn(**change)], 0.8, evidence)
     assert was in problem.split("now")[0] and now in problem
 
 
@@ -130,7 +151,7 @@ def test_a_figure_in_words():
     left.bar([0, 1], [0.5, 0.7], color=plotting.PALETTE["output"])
     left.set_xticks([0, 1], ["cat", "dog"])
     left.scatter([0.1, 0.2], [0.3, 0.31234], color="k", label="points")
-    left.legend()
+    left.legend(frameon=True)
     right.imshow(np.zeros((4, 6)), cmap="viridis", vmin=0, vmax=1)
     right.text(0, 0, "here")
     assert describe(fig) == [
@@ -138,6 +159,7 @@ def test_a_figure_in_words():
         "1 title center: bars",
         "1 x: x",
         "1 legend: points",
+        "1 legend in a frame",
         "1 x ticks: cat dog",
         "1 y limits: 0 1",
         "1 PathCollection #000000ff #000000ff 1",

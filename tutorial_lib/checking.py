@@ -13,7 +13,8 @@ Cells with the tag `figure-trained` show a trained net, whose pictures differ fr
 the next: they are compared after averaging over blocks, and may differ by a share of the contrast
 that they have. An empty figure differs by all of it, an unrelated one by more. A tag such as
 `figure-within-30%` says how large that share may be. The texts, colors and marks of a figure, which
-`plotting.show` stores with it, must be the same in any case.
+`plotting.show` stores with it, must be the same in any case, and no color may come or go, unless
+the tag `colors-vary` says that the net chooses them.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from tutorial_lib.pictures import EMBEDDED, compare_pictures, pictures
 NUMBERS_TAG = re.compile(r"numbers-within-(\d+)%")
 # A number on its own: not the 2 of "conv2d", nor part of a longer one.
 NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?(?![\w])")
+COLORS_TAG = "colors-vary"
 TRAINED_TAG = re.compile(r"figure-trained|figure-within-(\d+)%")
 TRAINED_TOLERANCE = 0.8  # share of the expected picture's own contrast, unless a tag says less
 OUTPUT_TIMEOUT = 60  # seconds
@@ -79,7 +81,12 @@ class CheckedCell(IPyNbCell):
         same = super().compare_outputs(without_embedded(test), without_embedded(ref), skip_compare)
         measured: dict[str, float] = {}
         problems = compare_pictures(
-            pictures(ref), pictures(test), picture_tolerance(tags), self.picture_path, measured
+            pictures(ref),
+            pictures(test),
+            picture_tolerance(tags),
+            self.picture_path,
+            measured,
+            colors_vary=COLORS_TAG in tags,
         )
         # pytest writes these into its JUnit file: `benchmarks/robustness.py` reads them there.
         self.user_properties += [(name, f"{value:.4f}") for name, value in measured.items()]

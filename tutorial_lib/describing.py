@@ -43,6 +43,8 @@ def _describe_axes(ax) -> Iterator[str]:
     yield from (f"{name}: {text}" for name, text in texts.items() if text)
     if legend := ax.get_legend():
         yield from (f"legend: {text.get_text()}" for text in legend.get_texts())
+        if legend.get_frame_on():
+            yield "legend in a frame"
     yield from sorted({f"text: {text.get_text()}" for text in ax.texts})
     for name, axis in (("x", ax.xaxis), ("y", ax.yaxis)):
         yield from _describe_axis(ax, name, axis)

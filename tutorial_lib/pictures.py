@@ -17,6 +17,9 @@ EMBEDDED = re.compile(r"data:image/\w+;base64,([A-Za-z0-9+/=]+)")
 BLOCK = 12  # pixels; about the size of a letter
 TOLERANCE = 2.0  # root mean square over all pixels and channels, in gray levels of 0 to 255
 LOCAL_TOLERANCE = 20.0  # the same in the worst block; a letter that is another one has 50
+# A color is there if so many of the pixels have a hue within 15 degrees of it and are not nearly
+# gray; it has gone if a tenth of them are left.
+HUES, CHROMA, PRESENT, LEFT = 36, 40, 0.01, 0.1
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ def compare_pictures(
     share: float | None,
     evidence_path: Callable[[int], Path],
     measured: dict[str, float] | None = None,
+    colors_vary: bool = False,
 ) -> list[str]:
     """Compare the pictures of one cell.
 
@@ -72,6 +76,7 @@ def compare_pictures(
             by this share of the expected one's contrast.
         evidence_path: Called with the number of a failing picture, says where its evidence goes.
         measured: Gets the distance of each pair: "picture 0" → distance.
+        colors_vary: In pictures of trained nets, colors may come and go.
 
     Returns:
         One line a problem; empty if all agree.
@@ -89,6 +94,9 @@ def compare_pictures(
             if measured is not None:
                 measured[f"picture {number}"] = distance
             found += [f"picture {number} {text}"] * bool(text)
+            if share is not None and not colors_vary:
+                changed = changed_colors(old.pixels, new.pixels)
+                found += [f"picture {number}: {text}" for text in changed]
         if found:
             path = evidence_path(number)
             save_evidence(old.pixels, new.pixels, path)
@@ -155,6 +163,37 @@ def blurred_distance(old: np.ndarray, new: np.ndarray) -> float:
     old, new = block_means(old), block_means(new)
     contrast = np.sqrt(np.mean((old - old.mean(axis=(0, 1))) ** 2))
     return float(np.sqrt(np.mean((old - new) ** 2)) / max(contrast, 1.0))
+
+
+def changed_colors(old: np.ndarray, new: np.ndarray) -> list[str]:
+    """Say which colors have gone, and which have come, wherever they are in the picture."""
+    before, after = hue_shares(old), hue_shares(new)
+    found = []
+    for verb, pixels, here, there in (("gone", old, before, after), ("come", new, after, before)):
+        changed = (here > PRESENT) & (there < LEFT * here)
+        if changed.any():
+            hue = int(np.argmax(here * changed))
+            found.append(f"the color #{_color_of(pixels, hue)} has {verb}")
+    return found
+
+
+def hue_shares(image: np.ndarray) -> np.ndarray:
+    """Return for each of 36 hues the share of the pixels that have it or one next to it."""
+    hues = _hues(image)
+    counts = np.bincount(hues[hues >= 0], minlength=HUES)
+    return (counts + np.roll(counts, 1) + np.roll(counts, -1)) / max(hues.size, 1)
+
+
+def _hues(image: np.ndarray) -> np.ndarray:
+    """Return the number of each pixel's hue, -1 where it is nearly gray."""
+    hues = np.asarray(Image.fromarray(image).convert("HSV"))[..., 0].astype(int) * HUES // 256
+    return np.where(np.ptp(image.astype(int), axis=-1) < CHROMA, -1, hues)
+
+
+def _color_of(image: np.ndarray, hue: int) -> str:
+    """Return the mean of the pixels that have a hue or one next to it, as hexadecimal digits."""
+    there = np.isin(_hues(image), [(hue + step) % HUES for step in (-1, 0, 1)])
+    return "".join(f"{value:02x}" for value in np.rint(image[there].mean(axis=0)).astype(int))
 
 
 def block_means(image: np.ndarray, block: int = BLOCK) -> np.ndarray:
