@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 
@@ -22,3 +23,11 @@ class Slow:
         if self.number < 0:
             raise InputError("this one is damaged")
         return Sample(f"{self.number}", np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8))
+
+
+@dataclass(frozen=True)
+class Deadly:
+    """Kills the process that reads it, as a system does that runs out of memory."""
+
+    def read(self) -> Sample:
+        os._exit(9)

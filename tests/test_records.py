@@ -13,7 +13,7 @@ import psutil
 import pytest
 import tensorflow as tf
 from click.testing import CliRunner
-from slow_samples import Slow
+from slow_samples import Deadly, Slow
 
 from tutorial_lib import feeding
 from tutorial_lib.cli import main
@@ -127,6 +127,13 @@ def test_processes_stop_when_a_sample_is_damaged(tmp_path):
         records.write_records(samples, tmp_path, shards=2, workers=2)
     assert time.monotonic() - start < 30, "the other shard was written to its end"
     assert not list(tmp_path.iterdir())
+
+
+def test_a_process_that_is_killed_is_one_line(tmp_path):
+    samples = [*map(Slow, range(7)), Deadly()]
+    with pytest.raises(InputError, match="killed .* fewer workers"):
+        records.write_records(samples, tmp_path, shards=2, workers=2)
+    assert not (tmp_path / records.INDEX).exists()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")

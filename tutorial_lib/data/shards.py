@@ -8,6 +8,7 @@ A file is one record after the other: length (8 bytes), its checksum (4), conten
 from __future__ import annotations
 
 import concurrent.futures
+import concurrent.futures.process
 import hashlib
 import json
 import multiprocessing
@@ -65,7 +66,7 @@ def write_shards(shards: Sequence[Shard], workers: int, written: Callable[[int],
         written: Called with the number of samples that were dealt with since the last call.
 
     Raises:
-        InputError: if a sample is damaged that may not be left out.
+        InputError: if a sample is damaged that may not be left out, or a process was killed.
         OSError: if a file cannot be written.
     """
     workers = min(workers, len(shards))
@@ -89,6 +90,11 @@ def write_shards(shards: Sequence[Shard], workers: int, written: Callable[[int],
                 seen = counter.value
                 for future in done:
                     future.result()  # raises what went wrong
+        except concurrent.futures.process.BrokenProcessPool:
+            raise InputError(
+                "a process was killed while it wrote records, perhaps for lack of memory; do the "
+                "same again with fewer workers, and it goes on"
+            ) from None
         finally:
             stop.set()
             pool.shutdown(cancel_futures=True)
