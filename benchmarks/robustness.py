@@ -53,7 +53,7 @@ class Variant:
         environment: Variables.
         hogs: Busy processes a core that run beside the check.
         folder: Name of the folder of the copy.
-        fresh: Use an empty data folder in the copy, so that all scenes are composed anew.
+        fresh: Compose all scenes anew.
     """
 
     name: str
@@ -82,6 +82,14 @@ VARIANTS = (
 )
 
 
+def link_caches(home: Path, target: Path) -> None:
+    """Give a data folder the scenes and records of another, but no net that was trained there."""
+    (target / "cache").mkdir(parents=True, exist_ok=True)
+    for place in (home / "cache").glob("*"):
+        if place.name.startswith(("scenes-", "records-")):
+            (target / "cache" / place.name).symlink_to(place.resolve())
+
+
 def check(variant: Variant, number: str, other_packages: str = "") -> dict:
     """Check one notebook under one variant; return its record."""
     name = notebook_path(number).stem
@@ -91,10 +99,9 @@ def check(variant: Variant, number: str, other_packages: str = "") -> dict:
         environment = os.environ | variant.environment
         found = [other_packages, str(folder)] if other_packages else [str(folder)]
         environment["PYTHONPATH"] = os.pathsep.join(found)
-        if variant.fresh:
-            environment["TUTORIAL_DATA"] = str(folder / "data")
-        else:
-            environment.setdefault("TUTORIAL_DATA", str(ROOT / "data"))
+        environment["TUTORIAL_DATA"] = str(folder / "data")
+        if not variant.fresh:
+            link_caches(Path(os.environ.get("TUTORIAL_DATA", ROOT / "data")), folder / "data")
         command = [sys.executable, "-m", "pytest", "--nbval", "-q", "-p", "no:cacheprovider"]
         start = time.monotonic()
         done = subprocess.run(

@@ -111,8 +111,13 @@ def list_notebooks() -> None:
 @timeout_option
 def refresh(names, timeout: float) -> None:
     """Execute notebooks and store the outputs in notebooks/ (for maintainers)."""
-    from tutorial_lib import execution, storage
+    import shutil
 
+    from tutorial_lib import execution, storage
+    from tutorial_lib.data import data_home
+
+    # What is stored shall be trained now: other versions or processors may have left those there.
+    shutil.rmtree(data_home() / "cache" / "nets", ignore_errors=True)
     failed = False
     for path in execution.find_notebooks(names):
         result = storage.refresh(path, timeout, progress=sys.stderr.isatty())

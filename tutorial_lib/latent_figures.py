@@ -185,7 +185,7 @@ def show_walk(
         plotting.bare(ax)
         ax.imshow(pictures[step], cmap="gray", vmin=0, vmax=1)
         ax.set_title(f"{shares[step]} %", fontsize=9)
-    strip = plotting.to_png(fig, dpi=plotting.PHOTO_DPI)
+    strip = plotting.to_png(fig, dpi=plotting.PHOTO_DPI, described=True)
     frames = _walk_frames(walk, pictures, points, labels)
     player.play_frames(
         frames, captions, strip, title=title, alt=alt, step_ms=WALK_MS, colors=WALK_COLORS
@@ -423,7 +423,7 @@ def _bare_map(points, labels, drawn: Sheet) -> bytes:
         for at in RULES[(low < RULES) & (high > RULES)]:
             ax.axhline(at, **rule)
             ax.annotate(f"{at:g}", (left, at), (3, 3), textcoords="offset points", **note)
-        return plotting.to_png(fig, dpi=plotting.DPI)
+        return plotting.to_png(fig, dpi=plotting.DPI, described=True)
 
 
 def _picker_fallback(points, labels, drawn: Sheet, title: str) -> bytes:
@@ -440,4 +440,4 @@ def _picker_fallback(points, labels, drawn: Sheet, title: str) -> bytes:
         ax.set_title(f"{number}: ({spot[0]:.2f}, {spot[1]:.2f})", fontsize=9)
         plotting.bare(ax)
         axes[0].annotate(str(number), spot, ha="center", va="center", fontsize=8, **NUMBERED)
-    return plotting.to_png(fig, dpi=plotting.PHOTO_DPI)
+    return plotting.to_png(fig, dpi=plotting.PHOTO_DPI, described=True)
