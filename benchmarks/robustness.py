@@ -113,6 +113,8 @@ def check(variant: Variant, number: str, other_packages: str = "") -> dict:
             errors="replace",
         )
         seconds = time.monotonic() - start
+        if done.returncode:
+            print(done.stdout, flush=True)
         failed, distances = read(folder / "result.xml")
         if done.returncode and not failed:
             failed = [done.stdout.strip().rpartition("\n")[2] or f"status {done.returncode}"]
