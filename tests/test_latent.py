@@ -142,7 +142,8 @@ def test_what_is_clicked_on_is_what_is_decoded_there(monkeypatch):
 
 def test_the_picker_needs_no_network_and_says_where_no_digit_is_near(monkeypatch):
     drawn = figures.sheet(flat, np.array([[-0.5, 0.9]]), cell=0.2)
-    page = figures.picker_html(POINTS, LABELS, drawn, b"png", "A title", "What it shows.")
+    ground = figures._bare_map(POINTS, LABELS, drawn)
+    page = figures.picker_html(ground, LABELS, drawn, b"png", "A title", "What it shows.")
     assert not re.search(r"(?:src|href)=\"(?!data:)|@import|url\(|fetch\(", page)
     ground = picture(re.search(r'ground.src = "data:image/png;base64,([^"]+)', page)[1])
     assert np.ptp(ground[20, 20, :3]) == 0 and np.ptp(ground[-20, -120, :3]) > 20  # the tint
@@ -187,10 +188,11 @@ def test_signs_whose_middles_coincide_stand_side_by_side(monkeypatch):
 
 def test_frames_of_a_walk_keep_exact_grays():
     ramp = np.linspace(0, 1, 784).reshape(1, 28, 28)
-    (frame,) = figures._walk_frames(np.zeros((1, 2)), ramp, POINTS, LABELS)
+    (frame,), drawn = figures._walk_frames(np.zeros((1, 2)), ramp, POINTS, LABELS)
     grays = frame[np.ptp(frame, axis=-1) == 0]
     assert set(range(0, 256, 17)) <= set(grays.ravel().tolist())
     assert len(np.unique(frame.reshape(-1, 3), axis=0)) <= figures.WALK_COLORS
+    assert f"1 line {plotting.PALETTE['truth'].lower()}ff None 1.5, marker o 9" in drawn
 
 
 def test_a_walk_has_a_frame_a_step_and_a_strip(monkeypatch):

@@ -20,6 +20,7 @@ from matplotlib.patheffects import withStroke
 from PIL import Image
 
 from tutorial_lib import player, plotting
+from tutorial_lib.describing import describe
 from tutorial_lib.latent import nearest
 from tutorial_lib.plotting import PALETTE
 
@@ -185,15 +186,22 @@ def show_walk(
         plotting.bare(ax)
         ax.imshow(pictures[step], cmap="gray", vmin=0, vmax=1)
         ax.set_title(f"{shares[step]} %", fontsize=9)
-    strip = plotting.to_png(fig, dpi=plotting.PHOTO_DPI, described=True)
-    frames = _walk_frames(walk, pictures, points, labels)
+    strip = plotting.to_png(fig, dpi=plotting.PHOTO_DPI)
+    frames, drawn = _walk_frames(walk, pictures, points, labels)
     player.play_frames(
-        frames, captions, strip, title=title, alt=alt, step_ms=WALK_MS, colors=WALK_COLORS
+        frames,
+        captions,
+        strip,
+        title=title,
+        alt=alt,
+        step_ms=WALK_MS,
+        colors=WALK_COLORS,
+        drawn=[*describe(fig), *drawn],
     )
 
 
-def _walk_frames(walk, pictures, points, labels) -> list[np.ndarray]:
-    """Return the pixels of each step; everything is drawn once, and then moved."""
+def _walk_frames(walk, pictures, points, labels) -> tuple[list[np.ndarray], list[str]]:
+    """Return the pixels of each step, and what is drawn; all is drawn once, and then moved."""
     with rc_context(plotting.STYLE):
         fig = Figure(figsize=(6.6, 3.1), dpi=plotting.DPI, layout="constrained")
         left, right = fig.subplots(1, 2, width_ratios=(1.2, 1))
@@ -211,7 +219,7 @@ def _walk_frames(walk, pictures, points, labels) -> list[np.ndarray]:
             picture.set_data(image)
             canvas.draw()
             frames.append(_rounded(np.array(canvas.buffer_rgba())[..., :3]))
-    return frames
+    return frames, describe(fig)
 
 
 def _rounded(pixels: np.ndarray) -> np.ndarray:
@@ -355,25 +363,27 @@ def show_picker(
     """
     from IPython.display import display
 
-    fallback = _picker_fallback(points, labels, drawn, title)
+    ground = _bare_map(points, labels, drawn)
+    still = _picker_fallback(points, labels, drawn, title)
+    fallback = plotting.to_png(still, dpi=plotting.PHOTO_DPI)
     bundle = {
-        "text/html": picker_html(points, labels, drawn, fallback, title, alt),
+        "text/html": picker_html(ground, labels, drawn, fallback, title, alt),
         "image/png": base64.b64encode(fallback).decode(),
         "text/plain": f"<a map to click on: {title}>",
     }
-    display(bundle, raw=True, metadata={"image/png": {"alt": alt}})
+    known = {"alt": alt, "drawn": [*describe(still), *describe(ground)]}
+    display(bundle, raw=True, metadata={"image/png": known})
 
 
-def picker_html(points, labels, drawn: Sheet, fallback: bytes, title: str, alt: str) -> str:
+def picker_html(ground: Figure, labels, drawn: Sheet, fallback: bytes, title: str, alt: str) -> str:
     """Return the picker of `show_picker` as one piece of HTML that needs nothing else."""
     template = Template(resources.files("tutorial_lib").joinpath("picker.html").read_text("utf-8"))
     rows, columns = drawn.known.shape
-    ground = _bare_map(points, labels, drawn)
     return template.substitute(
         title=html.escape(title),
         alt=html.escape(alt),
         fallback=base64.b64encode(fallback).decode(),
-        ground=base64.b64encode(ground).decode(),
+        ground=base64.b64encode(plotting.to_png(ground)).decode(),
         reel=base64.b64encode(_reel(drawn)).decode(),
         window=json.dumps(drawn.window),
         rows=rows,
@@ -401,8 +411,8 @@ def _reel(drawn: Sheet) -> bytes:
     return buffer.getvalue()
 
 
-def _bare_map(points, labels, drawn: Sheet) -> bytes:
-    """Return the points on ruled paper, tinted where no training digit is near.
+def _bare_map(points, labels, drawn: Sheet) -> Figure:
+    """Draw the points on ruled paper, tinted where no training digit is near.
 
     It reaches to the very edge of the window.
     """
@@ -423,11 +433,11 @@ def _bare_map(points, labels, drawn: Sheet) -> bytes:
         for at in RULES[(low < RULES) & (high > RULES)]:
             ax.axhline(at, **rule)
             ax.annotate(f"{at:g}", (left, at), (3, 3), textcoords="offset points", **note)
-        return plotting.to_png(fig, dpi=plotting.DPI, described=True)
+        return fig
 
 
-def _picker_fallback(points, labels, drawn: Sheet, title: str) -> bytes:
-    """Return a picture of five points on the map and what is decoded there."""
+def _picker_fallback(points, labels, drawn: Sheet, title: str) -> Figure:
+    """Draw five points on the map and what is decoded there."""
     spots = [(0.05, 0.05), (0.55, 0.05), (1.05, 0.05), (0.65, 0.35), (0.65, 0.85)]
     fig, axes = plotting.figure(1, 6, title=title, size=(9.2, 2.6), width_ratios=[2] + [1] * 5)
     draw_points(axes[0], points, labels, small=True)
@@ -440,4 +450,4 @@ def _picker_fallback(points, labels, drawn: Sheet, title: str) -> bytes:
         ax.set_title(f"{number}: ({spot[0]:.2f}, {spot[1]:.2f})", fontsize=9)
         plotting.bare(ax)
         axes[0].annotate(str(number), spot, ha="center", va="center", fontsize=8, **NUMBERED)
-    return plotting.to_png(fig, dpi=plotting.PHOTO_DPI, described=True)
+    return fig

@@ -14,7 +14,6 @@ from PIL import Image
 
 IMAGE_TYPES = ("image/png", "image/jpeg")
 EMBEDDED = re.compile(r"data:image/\w+;base64,([A-Za-z0-9+/=]+)")
-DRAWN = "Drawn"  # name of the text in a PNG file that says what is drawn
 BLOCK = 12  # pixels; about the size of a letter
 TOLERANCE = 2.0  # root mean square over all pixels and channels, in gray levels of 0 to 255
 LOCAL_TOLERANCE = 20.0  # the same in the worst block; a letter that is another one has 50
@@ -48,20 +47,17 @@ def pictures(outputs: list) -> list[Picture]:
         for kind in IMAGE_TYPES:
             if kind in data:
                 known = output.get("metadata", {}).get(kind, {})
-                found.append(_picture("".join(data[kind]), known))
+                drawn = tuple(known["drawn"]) if "drawn" in known else None
+                pixels = decode("".join(data[kind]))
+                found.append(Picture(pixels, known.get("alt", ""), known.get("width", 0), drawn))
         html = "".join(data.get("text/html", ""))
-        found += map(_picture, EMBEDDED.findall(html))
+        found += [Picture(decode(encoded)) for encoded in EMBEDDED.findall(html)]
     return found
 
 
-def _picture(encoded: str, known: dict | None = None) -> Picture:
-    """Decode a base64 picture; what is drawn in it may be known, or stand in the file itself."""
-    known = known or {}
-    with Image.open(io.BytesIO(base64.b64decode(encoded))) as image:
-        drawn = known.get("drawn") or image.info.get(DRAWN, "").splitlines()
-        pixels = np.asarray(image.convert("RGB"))
-    alt, width = known.get("alt", ""), known.get("width", 0)
-    return Picture(pixels, alt, width, tuple(drawn) if drawn else None)
+def decode(encoded: str) -> np.ndarray:
+    """Return a base64 picture as RGB pixels."""
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB"))
 
 
 def compare_pictures(

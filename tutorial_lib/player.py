@@ -31,6 +31,7 @@ def play_frames(
     alt: str,
     step_ms: int = STEP_MS,
     colors: int = COLORS,
+    drawn: Sequence[str] = (),
 ) -> None:
     """Show pictures as an animation with buttons; a still picture stands in where nothing moves.
 
@@ -43,6 +44,8 @@ def play_frames(
         title, alt: One sentence above it, and one for a reader who cannot see it.
         step_ms: How long a frame is shown, in milliseconds.
         colors: How many colors all frames share.
+        drawn: What is drawn, as `describing.describe` says it, for pictures that differ from one
+            processor to the next; see `pictures.Picture`.
     """
     from IPython.display import display
 
@@ -51,7 +54,8 @@ def play_frames(
         "image/png": base64.b64encode(strip).decode(),
         "text/plain": f"<animation: {title}>",
     }
-    display(bundle, raw=True, metadata={"image/png": {"alt": alt}})
+    known = {"alt": alt, "drawn": list(drawn)} if drawn else {"alt": alt}
+    display(bundle, raw=True, metadata={"image/png": known})
 
 
 def player_html(

@@ -17,7 +17,6 @@ from matplotlib.figure import Figure
 
 from tutorial_lib.describing import describe
 from tutorial_lib.errors import InputError
-from tutorial_lib.pictures import DRAWN
 
 # Blue input and green output, as the convolution literature draws them. Each pair of colors
 # differs in lightness too, so that the figures survive gray print and color blindness.
@@ -89,19 +88,11 @@ def figure(rows: int = 1, cols: int = 1, *, title: str, size=None, **subplots):
     return fig, axes
 
 
-def to_png(fig: Figure, dpi: int = DPI, *, described: bool = False) -> bytes:
-    """Render a figure; the same figure gives the same bytes.
-
-    Args:
-        fig: As made by `figure`.
-        dpi: Pixels per inch.
-        described: Store in the file what is drawn: for pictures inside HTML, where `show` cannot.
-    """
-    buffer, known = io.BytesIO(), {"Software": None}
-    if described:
-        known[DRAWN] = "\n".join(describe(fig))
+def to_png(fig: Figure, dpi: int = DPI) -> bytes:
+    """Render a figure; the same figure gives the same bytes."""
+    buffer = io.BytesIO()
     with matplotlib.rc_context(STYLE):
-        fig.savefig(buffer, dpi=dpi, facecolor="white", metadata=known)
+        fig.savefig(buffer, dpi=dpi, facecolor="white", metadata={"Software": None})
     return buffer.getvalue()
 
 
