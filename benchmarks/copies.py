@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Iterable
@@ -31,6 +32,15 @@ def copy_project(folder: Path, notebooks: Iterable[str]) -> None:
     no_caches = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "tutorial_lib", folder / "tutorial_lib", ignore=no_caches)
     shutil.copytree(ROOT / "data" / "checkpoints", folder / "data" / "checkpoints")
+
+
+def link_caches(target: Path) -> None:
+    """Give a data folder the scenes and records of ours, but no net that was trained here."""
+    home = Path(os.environ.get("TUTORIAL_DATA", ROOT / "data"))
+    (target / "cache").mkdir(parents=True, exist_ok=True)
+    for place in (home / "cache").glob("*"):
+        if place.name.startswith(("scenes-", "records-")):
+            (target / "cache" / place.name).symlink_to(place.resolve())
 
 
 def put(section: str, text: str, page: Path = PAGE) -> None:

@@ -3,7 +3,8 @@
     python benchmarks/repeatability.py 01 02
 
 Executes each notebook twice, as `make run` does, and compares the executed files bit by bit after
-leaving out what `make refresh` leaves out too: times, editor state, widgets, measurements.
+leaving out what `make refresh` leaves out too: times, editor state, widgets, measurements. Scenes
+and records come from the cache, but each run trains its own nets.
 Exits with 1 if a cell differs, and names it.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -18,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.copies import notebook_path  # noqa: E402, the folder is not installed
+from benchmarks.copies import link_caches, notebook_path  # noqa: E402, the folder is not installed
 from tutorial_lib import execution, storage  # noqa: E402
 
 
@@ -46,9 +48,14 @@ def main() -> None:
     parser.add_argument("chapters", nargs="*", default=["01", "02", "03", "04", "05"])
     status = 0
     with tempfile.TemporaryDirectory() as folder:
+        homes = [Path(folder) / name for name in ("first", "second")]
+        for home in homes:
+            link_caches(home)
         for number in parser.parse_args().chapters:
-            path = notebook_path(number)
-            runs = [executed(path, Path(folder) / f"{n}" / path.name) for n in (1, 2)]
+            path, runs = notebook_path(number), []
+            for home in homes:
+                os.environ["TUTORIAL_DATA"] = str(home)
+                runs.append(executed(path, home / path.name))
             cells = differing_cells(*runs)
             status |= bool(cells)
             verdict = f"differs in {', '.join(cells)}" if cells else "the same twice"

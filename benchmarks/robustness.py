@@ -32,7 +32,7 @@ from xml.etree import ElementTree
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.copies import copy_project, notebook_path, put  # noqa: E402, not installed
+from benchmarks.copies import copy_project, link_caches, notebook_path, put  # noqa: E402, not installed
 from tutorial_lib import storage  # noqa: E402
 from tutorial_lib.pictures import TOLERANCE  # noqa: E402
 
@@ -82,14 +82,6 @@ VARIANTS = (
 )
 
 
-def link_caches(home: Path, target: Path) -> None:
-    """Give a data folder the scenes and records of another, but no net that was trained there."""
-    (target / "cache").mkdir(parents=True, exist_ok=True)
-    for place in (home / "cache").glob("*"):
-        if place.name.startswith(("scenes-", "records-")):
-            (target / "cache" / place.name).symlink_to(place.resolve())
-
-
 def check(variant: Variant, number: str, other_packages: str = "") -> dict:
     """Check one notebook under one variant; return its record."""
     name = notebook_path(number).stem
@@ -101,7 +93,7 @@ def check(variant: Variant, number: str, other_packages: str = "") -> dict:
         environment["PYTHONPATH"] = os.pathsep.join(found)
         environment["TUTORIAL_DATA"] = str(folder / "data")
         if not variant.fresh:
-            link_caches(Path(os.environ.get("TUTORIAL_DATA", ROOT / "data")), folder / "data")
+            link_caches(folder / "data")
         command = [sys.executable, "-m", "pytest", "--nbval", "-q", "-p", "no:cacheprovider"]
         start = time.monotonic()
         done = subprocess.run(

@@ -17,6 +17,7 @@ from tutorial_lib.data.cache import MANIFEST, cached_folder, damaged_files
 
 # Nets whose training takes longer than a reader should wait, in git; `tutorial pretrain 03`.
 SHIPPED = Path(__file__).resolve().parents[1] / "data" / "checkpoints" / "nets"
+CACHED = Path("cache", "nets")  # in a data folder: those that were trained here
 WEIGHTS, RECORD = "weights.npz", "record.json"
 
 
@@ -48,7 +49,7 @@ def load_or_train(
     import keras
 
     folder = f"{name}-{made_of(build, fit, data, settings, options)[:12]}"
-    cached = data_home() / "cache" / "nets" / folder
+    cached = data_home() / CACHED / folder
     whole = [place for place in (cached, SHIPPED / folder) if not damaged_files(place)]
     keras.utils.set_random_seed(settings.seed)
     net = build(**options)
@@ -83,7 +84,7 @@ def ship(pattern: str, home: Path) -> list[Path]:
     """Replace the nets in git whose folder names fit a pattern by those in the cache of `home`."""
     for old in SHIPPED.glob(pattern):
         shutil.rmtree(old)
-    made = sorted((home / "cache" / "nets").glob(pattern))
+    made = sorted((home / CACHED).glob(pattern))
     return [Path(shutil.copytree(folder, SHIPPED / folder.name)) for folder in made]
 
 

@@ -113,11 +113,11 @@ def refresh(names, timeout: float) -> None:
     """Execute notebooks and store the outputs in notebooks/ (for maintainers)."""
     import shutil
 
-    from tutorial_lib import execution, storage
+    from tutorial_lib import checkpoints, execution, storage
     from tutorial_lib.data import data_home
 
     # What is stored shall be trained now: other versions or processors may have left those there.
-    shutil.rmtree(data_home() / "cache" / "nets", ignore_errors=True)
+    shutil.rmtree(data_home() / checkpoints.CACHED, ignore_errors=True)
     failed = False
     for path in execution.find_notebooks(names):
         result = storage.refresh(path, timeout, progress=sys.stderr.isatty())
