@@ -7,6 +7,7 @@ A laptop that cannot train the paper's VGG-16 on photographs can train a MobileN
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 
 import keras
@@ -57,7 +58,9 @@ def load_backbone(
         online = weights if weights == "imagenet" else None
         model = build(include_top=False, weights=online, input_shape=size, **options)
         if weights and not online:
-            model.load_weights(weights)
+            with warnings.catch_warnings():  # dozens before the one error that matters
+                warnings.simplefilter("ignore")
+                model.load_weights(weights)
     except OSError as error:
         raise InputError(f"the weights of {name} cannot be had ({error}); give a file") from None
     except ValueError as error:
