@@ -1,6 +1,10 @@
 """The form of the notebooks: what every one of them has, and what none may have."""
 
+import ast
 import base64
+import functools
+import importlib
+import inspect
 import json
 import re
 import statistics
@@ -146,6 +150,26 @@ def test_opening_pictures_are_outputs_of_the_notebook(path, notebook):
     }
     for target in shown:
         assert (path.parent / target).read_bytes() in stored, f"copy the new picture to {target}"
+
+
+def test_shown_sources_are_the_library_as_it_is(path, notebook):
+    # Executing the notebooks finds it too, minutes later; `make test-fast` does not execute them.
+    names, shown = {}, []
+    for node in (node for cell in code(notebook) for node in ast.walk(ast.parse(text(cell)))):
+        if isinstance(node, ast.ImportFrom):
+            module = importlib.import_module(node.module)
+            for alias in node.names:
+                child = f"{node.module}.{alias.name}"
+                thing = getattr(module, alias.name, None) or importlib.import_module(child)
+                names[alias.asname or alias.name] = thing
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "show_source":
+            shown += [ast.unparse(argument).split(".") for argument in node.args]
+    stored = "".join(map(str, (o.get("data") for cell in code(notebook) for o in cell["outputs"])))
+    assert shown
+    for first, *rest in shown:
+        lines = inspect.getsource(functools.reduce(getattr, rest, names[first])).splitlines()
+        stale = [line for line in lines if repr(line)[1:-1] not in stored]
+        assert not stale, f"run `tutorial refresh {path.stem[:2]}`: the library now says {stale}"
 
 
 def test_no_path_of_a_machine(notebook):
