@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tutorial_lib import pretraining, saving, training
-from tutorial_lib.data.images import Sample, showcase, shrink, square_around
+from tutorial_lib.data.images import Sample, mosaic, showcase, shrink, square_around
 from tutorial_lib.errors import InputError
 from tutorial_lib.inference import predict_any_size
 from tutorial_lib.models import autoencoder, backbones, fcn, unet, vgg
@@ -296,6 +296,20 @@ def test_shrinking_keeps_labels_whole():
     assert small.labels.shape == (20, 30) and small.image.shape == (20, 30, 3)
     assert set(np.unique(small.labels)) <= {0, 8, 255}
     assert shrink(small, 40) is small
+
+
+def test_a_mosaic_keeps_pictures_and_labels_together():
+    sizes = [(4, 6), (5, 3), (7, 7), (3, 9)]
+    samples = [
+        Sample(str(n), np.full((*size, 3), n, np.uint8), np.full(size, n, np.uint8))
+        for n, size in enumerate(sizes)
+    ]
+    four = mosaic(samples)
+    assert four.image.shape == (6, 6, 3) and four.labels.shape == (6, 6)
+    assert four.labels[::3, ::3].tolist() == [[0, 1], [2, 3]]
+    np.testing.assert_array_equal(four.image, np.repeat(four.labels[..., None], 3, axis=-1))
+    with pytest.raises(InputError, match="four samples, not of 3"):
+        mosaic(samples[:3])
 
 
 def test_a_square_around_an_object():

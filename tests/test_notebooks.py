@@ -14,7 +14,7 @@ import pytest
 from tutorial_lib import execution, storage
 
 PATHS = execution.find_notebooks()
-IGNORED_LIMIT = 1  # the banner, which names the machine
+IGNORED_LIMIT = {"04_unet_coco_cats": 2}  # elsewhere the banner alone; here measured rates, too
 
 
 @pytest.fixture(params=PATHS, ids=lambda path: path.stem)
@@ -110,9 +110,9 @@ def test_parameters_are_typed_and_explained(path):
     assert parameters["dataset"]["default"] == '"bundled"'
 
 
-def test_outputs_are_ignored_only_where_allowed(notebook):
+def test_outputs_are_ignored_only_where_allowed(path, notebook):
     ignored = [cell for cell in code(notebook) if "nbval-ignore-output" in tags(cell)]
-    assert len(ignored) <= IGNORED_LIMIT
+    assert len(ignored) <= IGNORED_LIMIT.get(path.stem, 1)
     assert "NBVAL" not in json.dumps(notebook)
 
 

@@ -1,7 +1,7 @@
 """Losses and weights beside plain cross-entropy.
 
-Dice: Milletari, Navab & Ahmadi, "V-Net", 3DV 2016, section 3. Weights: Ronneberger, Fischer & Brox,
-"U-Net", MICCAI 2015, section 3.
+Dice: Milletari, Navab & Ahmadi, "V-Net", 3DV 2016, section 3, where the terms below the line are
+squared. Weights: Ronneberger, Fischer & Brox, "U-Net", MICCAI 2015, section 3.
 """
 
 from __future__ import annotations

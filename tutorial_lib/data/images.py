@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -147,6 +147,24 @@ def middle(images: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
     height, width = (size, size) if isinstance(size, int) else size
     top, left = (images.shape[1] - height) // 2, (images.shape[2] - width) // 2
     return images[:, top : top + height, left : left + width]
+
+
+def mosaic(samples: Sequence[Sample]) -> Sample:
+    """Lay four samples out as one picture, two by two, each cut to the smallest side of all.
+
+    Raises:
+        InputError: if there are not four.
+    """
+    if len(samples) != 4:
+        raise InputError(f"a mosaic is made of four samples, not of {len(samples)}")
+    side = min(min(sample.labels.shape) for sample in samples)
+
+    def joined(maps: Sequence[np.ndarray]) -> np.ndarray:
+        a, b, c, d = (array[:side, :side] for array in maps)
+        return np.concatenate([np.concatenate([a, b], axis=1), np.concatenate([c, d], axis=1)])
+
+    image, labels = joined([s.image for s in samples]), joined([s.labels for s in samples])
+    return Sample("mosaic", image, labels)
 
 
 def shrink(sample: Sample, short_side: int) -> Sample:
