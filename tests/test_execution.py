@@ -22,6 +22,7 @@ PARAMETERS = """\
 profile: str = "quick"  # which nets
 seed: int = 0  # start of the random numbers
 data_dir: str = ""  # where the data is
+weights: str = ""  # file of weights
 """
 
 
@@ -120,7 +121,10 @@ def test_an_input_error_shows_one_line_in_the_notebook(tmp_path):
     ("given", "message"),
     [
         ({"profile": "fast"}, "profile='fast' is not known; choose one of quick, full"),
-        ({"sede": "1"}, "parameter='sede' is not known; choose one of data_dir, profile, seed"),
+        (
+            {"sede": "1"},
+            "parameter='sede' is not known; choose one of data_dir, profile, seed, weights",
+        ),
         ({"seed": "one"}, "seed='one' cannot be used; give a value of type int"),
     ],
 )
@@ -164,11 +168,22 @@ def test_papermill_explains_every_parameter_as_the_notebook_does(path):
     assert re.search(r"profile: .* quick: .*; full: ", " ".join(listed.split()))
 
 
-def test_a_data_dir_is_read_from_where_the_user_stands(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["data_dir", "weights"])
+def test_a_place_is_read_from_where_the_user_stands(tmp_path, monkeypatch, name):
     path = write_notebook(tmp_path, "01_a", "print(1)")
     monkeypatch.chdir(tmp_path)
-    given = execution.typed_parameters(path, {"data_dir": "photos", "other": "ignored"})
-    assert given == {"data_dir": str(tmp_path / "photos")}
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))  # the same on Windows
+    for text, place in (
+        ("photos", tmp_path / "photos"),
+        ("../photos", tmp_path.parent / "photos"),
+        ("~/photos", tmp_path / "photos"),
+        (str(tmp_path / "photos"), tmp_path / "photos"),
+    ):
+        given = execution.typed_parameters(path, {name: text, "other": "ignored"})
+        assert given == {name: str(place)}
+    for text in ("", "imagenet"):  # nothing chosen, and what is no file
+        assert execution.typed_parameters(path, {name: text}) == {name: text}
 
 
 def test_notebooks_are_found_by_the_start_of_their_name(tmp_path):

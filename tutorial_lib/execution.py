@@ -20,7 +20,9 @@ from tutorial_lib.profiles import PROFILES
 from tutorial_lib.watching import MemoryWatch, ledger
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
-CELL_TIMEOUT = 900  # seconds; a cell of the quick profile takes a few, so this only ends a hang
+CELL_TIMEOUT = 900  # seconds; the longest cell of the quick profile takes two minutes on two cores
+PLACES = {"data_dir", "weights"}  # parameters that name a folder or a file
+NO_PLACES = ("", "imagenet")  # what they say when they name none
 
 
 @dataclass
@@ -117,9 +119,10 @@ def typed_parameters(path: Path, given: dict[str, str]) -> dict:
             ) from None
         if entry["type"] == "bool":
             values[name] = text.lower() in ("true", "1", "yes")
-    if values.get("data_dir"):
-        # The kernel works in notebooks/, the user somewhere else.
-        values["data_dir"] = str(Path(values["data_dir"]).expanduser().resolve())
+    # The kernel works in notebooks/, the user somewhere else.
+    for name in PLACES & values.keys():
+        if values[name] not in NO_PLACES:
+            values[name] = str(Path(values[name]).expanduser().resolve())
     return values
 
 
