@@ -10,6 +10,13 @@ PYTEST := $(BIN)/python -m pytest
 WORKERS ?= 2
 # What the tests said last, for the report.
 RESULTS := build/report/tests.xml
+# Kernels work in notebooks/, where a relative folder would be another one.
+ifneq ($(TUTORIAL_DATA),)
+ifeq ($(filter /% ~%,$(TUTORIAL_DATA))$(findstring :,$(TUTORIAL_DATA)),)
+override TUTORIAL_DATA := $(CURDIR)/$(TUTORIAL_DATA)
+endif
+export TUTORIAL_DATA
+endif
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test test-fast report lab tensorboard refresh site lint lock clean

@@ -4,10 +4,12 @@ import functools
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import nbformat
 import psutil
@@ -16,8 +18,11 @@ from click.testing import CliRunner
 from papermill.cli import papermill
 
 from tutorial_lib import execution, report
+from tutorial_lib.cli import main
+from tutorial_lib.data import data_home
 from tutorial_lib.errors import InputError
 
+ROOT = Path(__file__).resolve().parents[1]
 PARAMETERS = """\
 profile: str = "quick"  # which nets
 seed: int = 0  # start of the random numbers
@@ -184,6 +189,39 @@ def test_a_place_is_read_from_where_the_user_stands(tmp_path, monkeypatch, name)
         assert given == {name: str(place)}
     for text in ("", "imagenet"):  # nothing chosen, and what is no file
         assert execution.typed_parameters(path, {name: text}) == {name: text}
+
+
+def test_kernels_use_the_data_folder_of_the_command(tmp_path, monkeypatch):
+    (tmp_path / "notebooks").mkdir()
+    source = "from tutorial_lib.data import data_home\nprint(data_home())"
+    write_notebook(tmp_path / "notebooks", "01_a", source)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TUTORIAL_DATA", "mine")
+    result = CliRunner().invoke(main, ["run", "--folder", "notebooks", "--output", "build"])
+    assert result.exit_code == 0, result.output
+    executed = tmp_path / "build" / "notebooks" / "01_a.ipynb"
+    assert outputs_of(executed) == f"{tmp_path / 'mine'}\n"
+
+
+def test_a_data_folder_is_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))  # the same on Windows
+    for text in ("mine", "~/mine", "../" + tmp_path.name + "/mine", str(tmp_path / "mine")):
+        monkeypatch.setenv("TUTORIAL_DATA", text)
+        assert data_home() == tmp_path / "mine"
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="there is no make")
+@pytest.mark.parametrize(
+    ("text", "folder"), [("my data", ROOT / "my data"), ("/there", "/there"), ("~/d", "~/d")]
+)
+def test_make_hands_on_a_data_folder_that_is_not_relative(text, folder):
+    command = ["make", "--dry-run", "tensorboard"]
+    # What `make test` was called with is none of this make's business.
+    environment = os.environ | {"TUTORIAL_DATA": text, "MAKEFLAGS": ""}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert f"--logdir {folder}/cache/tensorboard" in done.stdout
 
 
 def test_notebooks_are_found_by_the_start_of_their_name(tmp_path):

@@ -45,6 +45,11 @@ output_option = click.option(
 @click.version_option(__version__, prog_name="tutorial")
 def main() -> None:
     """Run, check and feed the tutorials on fully convolutional networks."""
+    if os.environ.get("TUTORIAL_DATA"):
+        from tutorial_lib.data import data_home
+
+        # Kernels work in notebooks/, where a relative folder would be another one.
+        os.environ["TUTORIAL_DATA"] = str(data_home())
 
 
 @main.command()

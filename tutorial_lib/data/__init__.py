@@ -12,10 +12,11 @@ def data_home() -> Path:
     """Return the folder for downloads and caches.
 
     That is `TUTORIAL_DATA` if it is set, else `data/` of the checkout that this library was
-    installed from, else `~/.cache/fcn-tutorials`.
+    installed from, else `~/.cache/fcn-tutorials`. The path is absolute; a relative one counts from
+    where the process works.
     """
     if chosen := os.environ.get("TUTORIAL_DATA"):
-        return Path(chosen).expanduser()
+        return Path(chosen).expanduser().resolve()
     checkout = Path(__file__).resolve().parents[2]
     if (checkout / "pyproject.toml").is_file():
         return checkout / "data"
