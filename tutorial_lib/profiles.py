@@ -1,7 +1,7 @@
 """The two profiles, and the one place where a run is made reproducible.
 
-`quick` is for a laptop: small nets, two minutes a notebook at most on two CPU cores. `full`
-has the nets and schedules of the papers, and wants a GPU.
+`quick` is for a laptop: small nets, three minutes a notebook at most on two CPU cores. `full` is
+for a GPU: longer training, and in notebook 04 a net of the paper's width and depth.
 """
 
 from __future__ import annotations
@@ -99,7 +99,10 @@ def choose(
 
 
 def banner(profile: str) -> str:
-    """Say in one line what this runs on: versions, device, cores, memory."""
+    """Say in one line what this is and runs on: the profile, the device, the versions.
+
+    Without a GPU the device is the processor, with its number of cores.
+    """
     with native_notes_silenced():
         import keras
         import tensorflow as tf
