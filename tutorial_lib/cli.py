@@ -187,7 +187,8 @@ def sticker(photo, label, output, model, contour, shadow, crf, preview) -> None:
     """Cut an object out of PHOTO: a transparent PNG with a white contour.
 
     The net must have been trained on photographs: the one that comes with the tutorials has seen
-    pictograms only. `tutorial run 05 -p dataset voc` trains one and leaves it where this looks.
+    pictograms only. `tutorial run 05 -p dataset voc -p backbone mobilenet` trains one and leaves it
+    where this looks.
     """
     from tutorial_lib import profiles, stickers
     from tutorial_lib.data import data_home

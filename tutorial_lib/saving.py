@@ -82,7 +82,7 @@ def load_net(path: Path) -> Net:
     if not path.is_file():
         raise InputError(
             f"{path} is missing: a net that was trained on photographs. Notebook 05 makes it, with "
-            "`tutorial run 05 -p dataset voc`; or name another with --model"
+            "`tutorial run 05 -p dataset voc -p backbone mobilenet`; or name another with --model"
         )
     try:
         with zipfile.ZipFile(path) as archive:
