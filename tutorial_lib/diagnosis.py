@@ -56,7 +56,7 @@ def packages() -> Finding:
         except metadata.PackageNotFoundError:
             missing.append(requirement.name)
     if missing:
-        return Finding("packages", False, f"missing: {', '.join(missing)}; run `make install`")
+        return Finding("packages", False, f"missing: {', '.join(missing)}; run `make -B install`")
     return Finding("packages", True, "all there")
 
 
@@ -74,8 +74,9 @@ def kernel() -> Finding:
     command = KernelSpecManager().get_kernel_spec("python3").argv[0]
     # Jupyter reads a bare name as "the Python that Jupyter itself runs on".
     good = command in ("python", "python3", sys.executable)
-    text = "python3 is this Python" if good else f"python3 is {command}; run `make install`"
-    return Finding("kernel", good, text)
+    # pip leaves alone what is there, so installing again would not mend it.
+    mend = "run `python -m ipykernel install --sys-prefix --name python3` with this Python"
+    return Finding("kernel", good, "python3 is this Python" if good else f"it is {command}; {mend}")
 
 
 def memory() -> Finding:
