@@ -123,6 +123,13 @@ def test_at_least_four_exercises_each_with_a_folded_solution_that_passes(noteboo
     assert len(open_ones) == len(solutions)
 
 
+def test_without_the_cells_tagged_solution_no_solution_is_left(notebook):
+    # That is how docs/teaching.md hands the notebooks out.
+    for cell in notebook["cells"]:
+        if "solution" not in tags(cell):
+            assert not re.match(r"\W*solution\b", text(cell), re.IGNORECASE), text(cell)
+
+
 def test_the_house_style(notebook):
     for cell in notebook["cells"]:
         if cell["cell_type"] == "markdown":

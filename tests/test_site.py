@@ -154,7 +154,8 @@ def test_chapter_shows_what_its_notebook_holds(site, pages, chapter):
 def test_solutions_are_folded_with_their_verdicts(pages, chapter):
     text = pages[f"notebooks/{chapter}.html"].text
     notebook = json.loads((ROOT / "notebooks" / f"{chapter}.ipynb").read_text(encoding="utf-8"))
-    solutions = sum("solution" in cell["metadata"].get("tags", []) for cell in notebook["cells"])
+    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    solutions = sum("solution" in cell["metadata"].get("tags", []) for cell in code)
     assert solutions and text.count("Show a solution") == solutions
     unfolded = re.sub(r"<details.*?</details>", "", text, flags=re.DOTALL)
     assert "✓" not in unfolded
