@@ -122,9 +122,7 @@ def stage(source: Path, notebooks: list[Path], report: Path) -> None:
     pages = [*DOCS.glob("*.md"), *(ROOT / name for name in ALSO_PAGES)]
     for page in pages:
         folder = DOCS if page.parent == DOCS else ROOT
-        text = page.read_text(encoding="utf-8")
-        # The pages of docs/ lie at the top of the site.
-        text = re.sub(r"\]\(docs/(\w+\.md)", r"](\1", text)
+        text = at_the_top(page.read_text(encoding="utf-8"), from_docs=folder == DOCS)
         _write(source / page.relative_to(folder), text)
     shutil.copyfile(ROOT / "README.md", source / "README.md")  # other pages include parts of it
     shutil.copytree(DOCS / "images", source / "docs" / "images")
@@ -140,6 +138,18 @@ def stage(source: Path, notebooks: list[Path], report: Path) -> None:
     for name in modules:
         _write(source / "api" / f"{name}.md", module_page(name))
     _write(source / "_generated" / "modules.md", module_list(modules))
+
+
+def at_the_top(text: str, *, from_docs: bool) -> str:
+    """Return a page with links that hold in the site, where the pages of docs/ lie at the top.
+
+    Args:
+        text: Markdown, with links that hold in the repository.
+        from_docs: Whether the page lies in docs/, and leaves it by `../`.
+    """
+    if from_docs:
+        return text.replace("](../", "](")
+    return re.sub(r"\]\(docs/(\w+\.md)", r"](\1", text)
 
 
 def menu(pages: list[Path]) -> str:

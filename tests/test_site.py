@@ -122,6 +122,30 @@ def test_every_internal_link_leads_somewhere(site, pages):
     assert not broken
 
 
+PAGES = [
+    ROOT / "README.md",
+    *build_site.DOCS.glob("*.md"),
+    *map(ROOT.joinpath, build_site.ALSO_PAGES),
+]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_link_between_pages_holds_in_the_repository_too(path):
+    text = path.read_text(encoding="utf-8")
+    for link in re.findall(r"\]\(([^)]+)\)", text):
+        if not is_outside(link):
+            assert (path.parent / urldefrag(link)[0]).is_file(), link
+
+
+def test_links_of_the_repository_are_turned_into_those_of_the_site():
+    out, within = (
+        "[a](../data/README.md) [b](start.md)",
+        "[a](docs/teaching.md) [b](data/README.md)",
+    )
+    assert build_site.at_the_top(out, from_docs=True) == "[a](data/README.md) [b](start.md)"
+    assert build_site.at_the_top(within, from_docs=False) == "[a](teaching.md) [b](data/README.md)"
+
+
 def test_every_picture_has_alt_text(pages):
     assert any(page.pictures for page in pages.values())
     for name, page in pages.items():
