@@ -426,6 +426,25 @@ def test_the_command_fetches_and_explains(coco_server, tmp_path, monkeypatch):
     assert result.exit_code == 1 and "choose one of mnist, coco" in result.output
 
 
+def test_the_list_says_how_much_of_coco_is_here(coco_server, tmp_path, monkeypatch):
+    def listed(name):
+        lines = CliRunner().invoke(main, ["data", "list"]).output.splitlines()
+        return next(line for line in lines if line.startswith(f"{name} "))
+
+    monkeypatch.setenv("TUTORIAL_DATA", str(tmp_path))
+    monkeypatch.setattr(registry, "COCO_PICTURES", {"train": 8, "val": 8})
+    assert "are here" not in listed("coco") and "20 GB" in listed("coco")
+    _, how = options(coco_server, tmp_path, splits=("val",))
+    registry.fetch("coco-cats", how)
+    for name in ("coco", "coco-cats"):
+        part = "annotations are here, and pictures: 5 of 8 for val; `tutorial data fetch coco"
+        assert part in listed(name)
+    registry.fetch("coco", dataclasses.replace(how, splits=("train", "val")))
+    for name in ("coco", "coco-cats"):
+        assert listed(name).endswith("(here)")
+    assert "fetch voc2012" in listed("voc2012")
+
+
 @pytest.fixture
 def voc_server(server, monkeypatch):
     """Serve a VOC of two training pictures and one to validate on, and an SBD of three others."""

@@ -256,9 +256,10 @@ def list_data() -> None:
     click.echo(f"data folder: {data_home()}")
     for name, dataset in registry.DATASETS.items():
         size = human(sum(file.size for file in dataset.files))
-        more = {"coco": " and 19 GB of pictures", "coco-cats": " and about 700 MB of pictures"}
+        more = {"coco": " and 20 GB of pictures", "coco-cats": " and about 700 MB of pictures"}
         offer = f"`tutorial data fetch {name}`, {size}{more.get(name, '')}"
-        state = "here" if registry.is_here(name, data_home()) else offer
+        here = registry.what_is_here(name, data_home())
+        state = here if here == "here" else "; ".join(filter(None, [here, offer]))
         click.echo(f"{name:10} {dataset.title}; {dataset.license} ({state})")
 
 

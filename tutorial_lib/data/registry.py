@@ -14,8 +14,9 @@ from tutorial_lib.files import write_atomically
 
 COCO_SPLITS = ("train", "val")
 COCO_HOSTS = ("http://images.cocodataset.org", "https://s3.amazonaws.com/images.cocodataset.org")
-# All pictures of the 2017 archives divided by their number; the single sizes are not published.
-COCO_MEAN_BYTES = {"train": 19_336_861_798 / 118_287, "val": 815_585_330 / 5_000}
+# The archives of 2017; the sizes of single pictures are not published.
+COCO_PICTURES = {"train": 118_287, "val": 5_000}
+COCO_BYTES = {"train": 19_336_861_798, "val": 815_585_330}
 
 
 @dataclass(frozen=True)
@@ -165,15 +166,33 @@ def fetch(name: str, options: Options = Options()) -> list[Path]:
         raise InputError(f"{error}. By hand: {options.folder}/ {dataset.by_hand}") from None
 
 
-def is_here(name: str, home: Path) -> bool:
-    """Say whether a data set is there, by a look at its folder; nothing is read."""
-    signs = {
-        "mnist": ["mnist/mnist.npz"],
-        "coco": [f"coco/annotations/instances_{split}2017.json" for split in COCO_SPLITS],
-        "voc2012": ["voc/VOCdevkit/VOC2012/ImageSets/Segmentation/trainval.txt"],
-        "sbd": ["voc/VOCdevkit/VOC2012/ImageSets/Segmentation/train_aug.txt"],
+def what_is_here(name: str, home: Path) -> str:
+    """Say in a few words what of a data set is there, by a look at its folder; nothing is read.
+
+    Returns:
+        "here" for all of it, an empty text for nothing, and for a part of COCO what part.
+    """
+    if name in ("coco", "coco-cats"):
+        return _coco_here(home / "coco")
+    sign = {
+        "mnist": "mnist/mnist.npz",
+        "voc2012": "voc/VOCdevkit/VOC2012/ImageSets/Segmentation/trainval.txt",
+        "sbd": "voc/VOCdevkit/VOC2012/ImageSets/Segmentation/train_aug.txt",
+    }[name]
+    return "here" if (home / sign).is_file() else ""
+
+
+def _coco_here(root: Path) -> str:
+    """Count the pictures of the splits whose annotations are there."""
+    found = {
+        split: sum(1 for _ in (root / f"{split}2017").glob("*.jpg"))
+        for split in COCO_SPLITS
+        if (root / "annotations" / f"instances_{split}2017.json").is_file()
     }
-    return all((home / sign).is_file() for sign in signs[name.removesuffix("-cats")])
+    if found == COCO_PICTURES:
+        return "here"
+    parts = [f"{count:,} of {COCO_PICTURES[split]:,} for {split}" for split, count in found.items()]
+    return f"annotations are here, and pictures: {', '.join(parts)}" if parts else ""
 
 
 def _get(files: Sequence[RemoteFile], options: Options, estimate: float = 0) -> list[Path]:
@@ -203,7 +222,7 @@ def _fetch_coco(dataset: RemoteDataset, options: Options, categories) -> list[Pa
         files = coco_pictures(root, split, categories, options.limit)
         wanted = f" with {' or '.join(categories)}" if categories else ""
         options.echo(f"{split}: {len(files):,} pictures{wanted}")
-        paths += _get(files, options, COCO_MEAN_BYTES[split])
+        paths += _get(files, options, COCO_BYTES[split] / COCO_PICTURES[split])
     return paths
 
 
