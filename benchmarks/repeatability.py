@@ -4,7 +4,7 @@
 
 Executes each notebook twice, as `make run` does, and compares the executed files bit by bit after
 leaving out what `make refresh` leaves out too: times, editor state, widgets, measurements. Scenes
-and records come from the cache, but each run trains its own nets.
+and records come from the cache, and some nets with the project; each run trains all others anew.
 Exits with 1 if a cell differs, and names it.
 """
 
