@@ -15,8 +15,9 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 def repository() -> str:
     """Return the address of the repository on GitHub, which the launch buttons need.
 
-    It is written in one place: `[project.urls]` of pyproject.toml, under the name Repository. On
-    GitHub's own machines a fork is known without it, and SITE_REPOSITORY overrides both.
+    SITE_REPOSITORY says it, or else GitHub's own machines do, or else `[project.urls]` of
+    pyproject.toml under the name Repository, which this project does not state. Where nobody says
+    it, there are no launch buttons but JupyterLab's.
     """
     if "SITE_REPOSITORY" in os.environ:
         return os.environ["SITE_REPOSITORY"].rstrip("/")

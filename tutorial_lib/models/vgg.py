@@ -41,6 +41,8 @@ def build_vgg(
         dropout: Share of fc6's and fc7's neurons that are dropped in training.
         batch_norm: Normalize after each convolution, which the paper, written before batch
             normalization, does not. `fold_batch_norm` takes it out again after training.
+        imagenet_colors: Begin with a layer that turns colors from -1 to 1 into what the weights
+            of ImageNet expect, see `load_imagenet_vgg`.
 
     Returns:
         A model from float32 (batch, input_size, input_size, 3) to scores (batch, classes),
