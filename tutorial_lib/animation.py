@@ -333,23 +333,14 @@ class _Grid:
             note.set_position(self.origin + (column + 0.94, row + 0.96))
 
 
-def film_strip(
-    sliding: Slide, steps: Sequence[int] | None = None, *, title: str, alt: str | None = None
-) -> None:
-    """Show some steps side by side, for print and wherever nothing can move.
+def film_strip_png(sliding: Slide, title: str) -> bytes:
+    """Return some steps side by side, for print and wherever nothing can move: a PNG in few colors.
 
     Args:
-        sliding: What slides.
-        steps: Numbers of the steps; by default three or four, from the first to the last.
-        title, alt: As for `plotting.figure` and `plotting.show`; the default alt text says what
-            moves.
+        sliding: What slides; three or four of its steps are shown, from the first to the last.
+        title: As for `plotting.figure`.
     """
-    plotting.show(_strip(sliding, steps, title), alt=alt or f"Film strip: {sliding.story}")
-
-
-def film_strip_png(sliding: Slide, title: str) -> bytes:
-    """Return the film strip as PNG in few colors."""
-    png = plotting.to_png(_strip(sliding, None, title))
+    png = plotting.to_png(_strip(sliding, title))
     return player.few_colors(Image.open(io.BytesIO(png)))
 
 
@@ -382,11 +373,10 @@ def draw_step(sliding: Slide, step: int) -> Figure:
     return fig
 
 
-def _strip(sliding: Slide, steps: Sequence[int] | None, title: str) -> Figure:
+def _strip(sliding: Slide, title: str) -> Figure:
     width, height = sliding.extent
-    if steps is None:
-        panels = 4 if width < 12 else 3  # more would be too small to read
-        steps = np.unique(np.linspace(0, len(sliding) - 1, panels).round().astype(int))
+    panels = 4 if width < 12 else 3  # more would be too small to read
+    steps = np.unique(np.linspace(0, len(sliding) - 1, panels).round().astype(int))
     panel = min(9.4 / len(steps), 3.2)
     size = (panel * len(steps) + 0.2, panel * height / width + 0.65)
     fig, axes = plotting.figure(1, len(steps), title=title, size=size, squeeze=False)

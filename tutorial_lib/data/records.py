@@ -360,12 +360,6 @@ def mirror_window(image: tf.Tensor, top: tf.Tensor, left: tf.Tensor, size: int) 
     return image
 
 
-def void_pad(labels: tf.Tensor, size: int) -> tf.Tensor:
-    """Center a label map on a square of `size` pixels; what is outside is void."""
-    height, width = tf.shape(labels)[0], tf.shape(labels)[1]
-    return void_window(labels, -((size - height) // 2), -((size - width) // 2), size)
-
-
 def void_window(labels: tf.Tensor, top: tf.Tensor, left: tf.Tensor, size: int) -> tf.Tensor:
     """Cut the same square as `mirror_window` out of a label map; what is outside is void."""
     for axis, start in ((0, top), (1, left)):
