@@ -47,10 +47,7 @@ def main() -> None:
     options = parser.parse_args()
     dataset = "mnist" if options.mnist else "bundled"
     digits = mnist.load(dataset, options.mnist or "", digits=[1, 5, 6])
-    train, test = (
-        images[..., None].astype("float32") / 255
-        for images in (digits.train_images, digits.test_images)
-    )
+    train, test = map(mnist.scaled, (digits.train_images, digits.test_images))
     epochs = options.epochs or PASSES[dataset]
     print(f"{len(train):,} digits to train on, {len(test):,} to test on, {epochs} passes\n")
     print("| | error | below PCA | by neighbors | seconds |\n|---|---|---|---|---|")

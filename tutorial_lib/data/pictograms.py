@@ -19,10 +19,10 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from tutorial_lib.data import glyphs
+from tutorial_lib.data.images import VOID
 from tutorial_lib.errors import InputError
 
 VERSION = 1  # raise it when the pixels change: caches and hashes hang on it
-VOID = 255
 FINE = 4  # masks are drawn this much larger, then averaged down: soft edges
 CLASSES = tuple(glyphs.CLASSES)
 
