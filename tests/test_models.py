@@ -8,7 +8,7 @@ from tutorial_lib import pretraining, saving, training
 from tutorial_lib.data.images import Sample, mosaic, showcase, shrink, square_around
 from tutorial_lib.errors import InputError
 from tutorial_lib.inference import predict_any_size
-from tutorial_lib.models import autoencoder, backbones, fcn, unet, vgg
+from tutorial_lib.models import autoencoder, backbones, fcn, pretrained, unet, vgg
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +135,24 @@ def test_another_backbone_takes_vggs_place(tmp_path):
         backbones.load_backbone("mobilenet", tmp_path / "none.h5")
     with pytest.raises(InputError, match="do not fit"):
         backbones.load_backbone("mobilenet", tmp_path / "m.weights.h5", alpha=0.5)
+
+
+def test_the_width_of_a_mobilenet_is_read_from_the_name_of_its_file(tmp_path):
+    assert backbones.published_width("there/mobilenet_1_0_224_tf_no_top.h5") == 1
+    assert backbones.published_width("mobilenet_2_5_224_tf_no_top.h5") == 0.25
+    for nothing in (None, "imagenet", "weights.h5", "mobilenet_9_9_224_tf_no_top.h5"):
+        assert backbones.published_width(nothing) is None
+    path = tmp_path / "mobilenet_5_0_96.weights.h5"
+    half = keras.applications.MobileNet(include_top=False, weights=None, alpha=0.5)
+    half.save_weights(path)
+    for net in (backbones.load_backbone("mobilenet", path), pretrained.mobilenet(96, path)):
+        kernel = net.get_layer("conv1").kernel
+        np.testing.assert_array_equal(kernel, half.get_layer("conv1").kernel)
+    with pytest.raises(InputError, match="do not fit mobilenet with {'alpha': 0.25}"):
+        pretrained.mobilenet(96, path, alpha=0.25)
+    path.write_bytes(b"no weights")
+    with pytest.raises(InputError, match="cannot be had"):
+        pretrained.mobilenet(96, path)
 
 
 def test_context_is_the_mean_of_the_whole_map(tmp_path):

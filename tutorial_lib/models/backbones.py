@@ -1,4 +1,4 @@
-"""Nets of `keras.applications` as bodies for an FCN, in place of VGG.
+"""Nets of `keras.applications` as bodies for an FCN, in place of VGG, or as a U-Net's way down.
 
 A laptop that cannot train the paper's VGG-16 on photographs can train a MobileNet (Howard et al.,
 "MobileNets: Efficient Convolutional Neural Networks for Mobile Vision Applications", 2017).
@@ -34,39 +34,64 @@ def load_backbone(
     """Return a net without its top, for pictures of any size.
 
     Args:
+        name, weights, options: As for `load_without_top`.
+        context: Prepare the maps that an FCN reads, by `with_context`.
+
+    Raises:
+        InputError: if the name is unknown, or the weights are missing or those of another net.
+    """
+    model = load_without_top(name, weights, **options)
+    return with_context(model) if context else model
+
+
+def load_without_top(
+    name: str, weights: str | Path | None = "imagenet", size: int | None = None, **options
+) -> keras.Model:
+    """Return a net as keras.applications builds it, without its top.
+
+    Args:
         name: One of `BACKBONES`.
         weights: "imagenet" downloads them; a path takes them from a file, as keras.applications
             publishes them (without the top); None starts from chance.
-        context: Prepare the maps that an FCN reads, by `with_context`.
+        size: Side of its pictures in pixels; None: they may have any size.
         options: Passed on, e.g. `alpha=0.25` for a MobileNet of a quarter of the width. If it is
-            not given, it is read from the file's name, "mobilenet_2_5_224_tf_no_top.h5" say.
+            not given, it is what `published_width` reads.
 
     Raises:
         InputError: if the name is unknown, or the weights are missing or those of another net.
     """
     check_choice("backbone", name, BACKBONES)
     build = getattr(keras.applications, BACKBONES[name])
-    if weights not in (None, "imagenet"):
-        if not Path(weights).is_file():
-            raise InputError(f"{weights} is missing: the weights of {name}, without its top")
-        published = re.match(r"mobilenet_(\d)_(\d)_", Path(weights).name)
-        if published and name == "mobilenet":
-            options.setdefault("alpha", WIDTHS.get(published.group(1, 2), 1.0))
-        weights = str(weights)
-    size = (None, None, 3)
+    from_file = weights not in (None, "imagenet")
+    if from_file and not Path(weights).is_file():
+        raise InputError(f"{weights} is missing: the weights of {name}, without its top")
+    if name == "mobilenet" and (width := published_width(weights)):
+        options.setdefault("alpha", width)
+    online = None if from_file else weights
     try:
-        online = weights if weights == "imagenet" else None
-        model = build(include_top=False, weights=online, input_shape=size, **options)
-        if weights and not online:
+        model = build(include_top=False, weights=online, input_shape=(size, size, 3), **options)
+        if from_file:
             with warnings.catch_warnings():  # dozens before the one error that matters
                 warnings.simplefilter("ignore")
-                model.load_weights(weights)
+                model.load_weights(str(weights))
     except OSError as error:
-        raise InputError(f"the weights of {name} cannot be had ({error}); give a file") from None
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(f"the weights of {name} cannot be had ({reason}); give a file") from None
     except ValueError as error:
         first = str(error).strip().splitlines()[0]
-        raise InputError(f"the weights do not fit {name} with {options}: {first}") from None
-    return with_context(model) if context else model
+        raise InputError(
+            f"the weights {weights} do not fit {name} with {options}: {first}"
+        ) from None
+    return model
+
+
+def published_width(weights: str | Path | None) -> float | None:
+    """Read a MobileNet's width out of the name of its file, "mobilenet_2_5_224_tf_no_top.h5" say.
+
+    None if the name does not tell.
+    """
+    published = re.match(r"mobilenet_(\d)_(\d)_", Path(weights or "").name)
+    return WIDTHS.get(published.group(1, 2)) if published else None
 
 
 def with_context(model: keras.Model) -> keras.Model:

@@ -13,10 +13,13 @@ import keras
 from keras import layers
 
 from tutorial_lib.errors import InputError
+from tutorial_lib.models import backbones
 from tutorial_lib.models.unet import copy_and_crop, score, up_convolution
 
 
-def mobilenet(input_size: int, weights: str | Path | None, alpha: float = 0.25) -> keras.Model:
+def mobilenet(
+    input_size: int, weights: str | Path | None, alpha: float | None = None
+) -> keras.Model:
     """Return MobileNet without its top, for colors from -1 to 1.
 
     Its batch normalizations keep the statistics that come with the weights: a few photographs do
@@ -28,27 +31,14 @@ def mobilenet(input_size: int, weights: str | Path | None, alpha: float = 0.25) 
     Args:
         input_size: Side of the input in pixels.
         weights: "imagenet" downloads them, a path reads a file of Keras's, None starts afresh.
-        alpha: Width of the network; the file must be of the same.
+        alpha: Width of the network; the file must be of the same. None: what the file's name
+            tells, or else a quarter.
 
     Raises:
         InputError: if the file is missing or holds other weights.
     """
-    if weights not in (None, "imagenet") and not Path(weights).is_file():
-        raise InputError(f"{weights} is missing; give a weights file of MobileNet, or 'imagenet'")
-    shape = (input_size, input_size, 3)
-    model = keras.applications.MobileNet(
-        input_shape=shape, alpha=alpha, include_top=False, weights=None, name="mobilenet"
-    )
-    try:
-        if weights == "imagenet":
-            model = keras.applications.MobileNet(
-                input_shape=shape, alpha=alpha, include_top=False, name="mobilenet"
-            )
-        elif weights is not None:
-            model.load_weights(weights)
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise InputError(f"the weights {weights} cannot be loaded ({reason})") from None
+    width = alpha or backbones.published_width(weights) or 0.25
+    model = backbones.load_without_top("mobilenet", weights, input_size, alpha=width)
     if weights is not None:
         for layer in model.layers:
             if isinstance(layer, layers.BatchNormalization):
