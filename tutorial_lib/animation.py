@@ -355,7 +355,8 @@ def play(sliding: Slide, *, title: str, alt: str | None = None) -> None:
         title: One sentence above it.
         alt: For a reader who cannot see it; the default says what moves.
     """
-    alt = alt or f"Animation: {sliding.story}"
+    shown = " Each cell shows its number." if sliding.numbers else ""
+    alt = alt or f"Animation: {sliding.story}{shown}"
     captions = [sliding.caption(step) for step in range(len(sliding))]
     strip = film_strip_png(sliding, title)
     player.play_frames(_frames(sliding), captions, strip, title=title, alt=alt)

@@ -300,11 +300,16 @@ def show_rivals(
         For each net the fewest components with which PCA has a smaller error.
     """
     level = [int(np.argmax(pca < error)) for error in nets.values()]
+    # Where the curve has the net's error: between two whole numbers of components.
+    ends = [
+        np.interp(error, pca[[k, k - 1]], [k, k - 1])
+        for error, k in zip(nets.values(), level, strict=True)
+    ]
     fig, ax = plotting.figure(title=title, size=(6.4, 3.4))
     shown = pca[1 : limit + 1]
     ax.plot(range(1, len(shown) + 1), shown, label="PCA")
     ax.plot(nets.keys(), nets.values(), "s-", label="net")
-    ax.hlines(nets.values(), nets.keys(), level, colors=PALETTE["ink"], linestyles=":", zorder=1)
+    ax.hlines(nets.values(), nets.keys(), ends, colors=PALETTE["ink"], linestyles=":", zorder=1)
     ticks = [2**n for n in range(int(np.log2(len(shown))) + 1)]
     ax.set(xscale="log", ylim=(0, None), xlabel="numbers kept of each digit")
     ax.set(xticks=ticks, xticklabels=ticks, ylabel="mean squared error")
