@@ -65,6 +65,13 @@ def test_errors_are_one_line_and_a_non_zero_exit(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("seconds", ["1.5", "0.5", "nan", "inf", "0"])
+def test_a_timeout_is_a_number_of_whole_seconds(tmp_path, seconds):
+    result = call("run", "01", "--timeout", seconds, "--output", str(tmp_path))
+    assert result.exit_code == 2 and "Invalid value for '--timeout'" in result.output
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.slow
 def test_a_run_by_name_writes_notebook_and_report(tmp_path):
     result = call("run", "01", "--output", str(tmp_path))

@@ -28,6 +28,7 @@ profile: str = "quick"  # which nets
 seed: int = 0  # start of the random numbers
 data_dir: str = ""  # where the data is
 weights: str = ""  # file of weights
+retrain: bool = False  # train anew
 """
 
 
@@ -128,9 +129,16 @@ def test_an_input_error_shows_one_line_in_the_notebook(tmp_path):
         ({"profile": "fast"}, "profile='fast' is not known; choose one of quick, full"),
         (
             {"sede": "1"},
-            "parameter='sede' is not known; choose one of data_dir, profile, seed, weights",
+            "parameter='sede' is not known; choose one of data_dir, profile, retrain, seed, "
+            "weights",
         ),
         ({"seed": "one"}, "seed='one' cannot be used; give a value of type int"),
+        ({"retrain": "banana"}, "retrain='banana' cannot be used; give a value of type bool"),
+        (
+            {"data_dir": "~nosuch/x"},
+            "data_dir='~nosuch/x' cannot be used (Could not determine home directory.); "
+            "choose another place",
+        ),
     ],
 )
 def test_bad_parameters_are_refused_before_anything_runs(tmp_path, given, message):
@@ -139,6 +147,43 @@ def test_bad_parameters_are_refused_before_anything_runs(tmp_path, given, messag
         execution.run(execution.find_notebooks(folder=tmp_path), given, tmp_path / "build")
     assert str(caught.value) == message
     assert not (tmp_path / "build").exists()
+
+
+@pytest.mark.parametrize("text", ["true", "1", "Yes", "on", "false", "0", "No", "off"])
+def test_a_yes_or_no_is_one_of_a_few_words(tmp_path, text):
+    path = write_notebook(tmp_path, "01_a")
+    expected = text.lower() in ("true", "1", "yes", "on")
+    assert execution.typed_parameters(path, {"retrain": text}) == {"retrain": expected}
+
+
+@pytest.mark.parametrize("build", [".", "linked"])
+def test_a_run_never_overwrites_the_notebooks_it_reads(tmp_path, build):
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "notebooks").symlink_to(tmp_path / "notebooks")
+    path = write_notebook(tmp_path / "notebooks", "01_a", "print(1)")
+    before = path.read_bytes()
+    with pytest.raises(InputError, match="01_a.ipynb would overwrite itself; choose another"):
+        execution.run([path], {}, tmp_path / build)
+    assert path.read_bytes() == before and not list(tmp_path.rglob("report"))
+
+
+def test_notebooks_that_cannot_start_are_failed_ones_in_the_report(tmp_path):
+    (tmp_path / "01_empty.ipynb").touch()
+    (tmp_path / "02_list.ipynb").write_text("[]")
+    strange = write_notebook(tmp_path, "03_strange", "print(1)")
+    strange.write_text(strange.read_text().replace('"python3"', '"nosuch"'))
+    bare = write_notebook(tmp_path, "04_bare", "print(1)")
+    bare.write_text(json.dumps(json.loads(bare.read_text()) | {"metadata": {}}))
+    results = execution.run(
+        execution.find_notebooks(folder=tmp_path), {}, tmp_path / "build", 60, lambda line: None
+    )
+    assert [result.status for result in results] == ["failed"] * 4
+    reasons = ("does not appear to be JSON", "no attribute", "No such kernel", "No kernel name")
+    for result, reason in zip(results, reasons, strict=True):
+        assert result.error.startswith("before the first cell: ") and reason in result.error
+    record = json.loads((tmp_path / "build/report/report.json").read_text(encoding="utf-8"))
+    assert [entry["status"] for entry in record["notebooks"]] == ["failed"] * 4
 
 
 def test_texts_that_a_kernel_sent_in_pieces_are_joined_and_nothing_else():
@@ -210,6 +255,16 @@ def test_a_data_folder_is_absolute(tmp_path, monkeypatch):
     for text in ("mine", "~/mine", "../" + tmp_path.name + "/mine", str(tmp_path / "mine")):
         monkeypatch.setenv("TUTORIAL_DATA", text)
         assert data_home() == tmp_path / "mine"
+
+
+def test_a_data_folder_that_means_no_path_is_one_line(tmp_path, monkeypatch):
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    for text in ("~nosuch/x", str(tmp_path / "a")):
+        monkeypatch.setenv("TUTORIAL_DATA", text)
+        result = CliRunner().invoke(main, ["list"])
+        assert result.exit_code == 1 and result.output.startswith("Error: TUTORIAL_DATA=")
+        assert len(result.output.splitlines()) == 1 and "choose another place" in result.output
 
 
 @pytest.mark.skipif(not shutil.which("make"), reason="there is no make")

@@ -32,7 +32,7 @@ class OneLineErrors(click.Group):
 
 
 timeout_option = click.option(
-    "--timeout", type=click.FloatRange(min=0, min_open=True), default=900, show_default=True,
+    "--timeout", type=click.IntRange(min=1), default=900, show_default=True,
     help="Seconds that one cell may take.",
 )  # fmt: skip
 output_option = click.option(
@@ -64,7 +64,7 @@ def main() -> None:
     help="Where the notebooks are, if they are your own.",
 )  # fmt: skip
 @timeout_option
-def run(names, pairs, output: Path, folder: Path | None, timeout: float) -> None:
+def run(names, pairs, output: Path, folder: Path | None, timeout: int) -> None:
     """Execute all notebooks, or those whose NAMES are given (01 is enough)."""
     from tutorial_lib import execution
 
@@ -114,7 +114,7 @@ def list_notebooks() -> None:
 @main.command()
 @click.argument("names", nargs=-1)
 @timeout_option
-def refresh(names, timeout: float) -> None:
+def refresh(names, timeout: int) -> None:
     """Execute notebooks and store the outputs in notebooks/ (for maintainers)."""
     import shutil
 

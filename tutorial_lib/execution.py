@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tutorial_lib import outcomes, report
+from tutorial_lib.data import absolute
 from tutorial_lib.errors import InputError, check_choice
 from tutorial_lib.files import write_atomically
 from tutorial_lib.profiles import PROFILES
@@ -23,6 +24,9 @@ NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 CELL_TIMEOUT = 900  # seconds; the longest cell of the quick profile takes two minutes on two cores
 PLACES = {"data_dir", "weights"}  # parameters that name a folder or a file
 NO_PLACES = ("", "imagenet")  # what they say when they name none
+WORDS = {"true": True, "1": True, "yes": True, "on": True}
+WORDS |= {"false": False, "0": False, "no": False, "off": False}
+CONVERSIONS = {"int": int, "float": float, "bool": lambda text: WORDS[text.lower()]}
 
 
 @dataclass
@@ -83,16 +87,23 @@ def find_notebooks(names: Iterable[str] = (), folder: Path = NOTEBOOKS) -> list[
 
 
 def notebook_parameters(path: Path) -> dict[str, dict]:
-    """Return the parameters of a notebook: name → type, default and help, all as text."""
+    """Return the parameters of a notebook: name → type, default and help, all as text.
+
+    One that cannot be read has none; whoever runs it is told why.
+    """
     from papermill import inspect_notebook
 
+    try:
+        entries = inspect_notebook(str(path))
+    except Exception:  # what papermill and nbformat raise at a damaged file is of every kind
+        return {}
     return {
         name: {
             "type": entry["inferred_type_name"],
             "default": entry["default"],
             "help": entry["help"],
         }
-        for name, entry in inspect_notebook(str(path)).items()
+        for name, entry in entries.items()
     }
 
 
@@ -111,18 +122,16 @@ def typed_parameters(path: Path, given: dict[str, str]) -> dict:
             continue
         text = given[name]
         try:
-            values[name] = {"int": int, "float": float}.get(entry["type"], str)(text)
-        except ValueError:
+            values[name] = CONVERSIONS.get(entry["type"], str)(text)
+        except (ValueError, KeyError):
             wanted = entry["type"]
             raise InputError(
                 f"{name}={text!r} cannot be used; give a value of type {wanted}"
             ) from None
-        if entry["type"] == "bool":
-            values[name] = text.lower() in ("true", "1", "yes")
     # The kernel works in notebooks/, the user somewhere else.
     for name in PLACES & values.keys():
         if values[name] not in NO_PLACES:
-            values[name] = str(Path(values[name]).expanduser().resolve())
+            values[name] = str(absolute(values[name], name))
     return values
 
 
@@ -135,7 +144,7 @@ def check_parameters(paths: Iterable[Path], given: dict[str, str]) -> None:
 
 
 def execute(
-    source: Path, output: Path, parameters: dict, timeout: float, progress: bool = False
+    source: Path, output: Path, parameters: dict, timeout: int, progress: bool = False
 ) -> Result:
     """Execute one notebook and say what became of it.
 
@@ -146,7 +155,7 @@ def execute(
         source: The notebook to run; it is only read.
         output: Where the executed notebook goes.
         parameters: Values for its `parameters` cell.
-        timeout: Seconds that one cell may take.
+        timeout: Whole seconds that one cell may take.
         progress: Show a bar over the cells.
 
     Raises:
@@ -168,6 +177,7 @@ def execute(
     start = time.perf_counter()
     with MemoryWatch() as memory, ledger(result.data):
         try:
+            look_for_kernel(source)
             papermill.execute_notebook(
                 source,
                 output,
@@ -188,6 +198,8 @@ def execute(
             result.status, what = "failed", f"took longer than {timeout:g} s; see --timeout"
         except DeadKernelError:
             result.status, what = "failed", "the kernel died; was there enough memory?"
+        except Exception as error:  # a damaged notebook, an unknown kernel: of every kind
+            result.status, what = "failed", one_line(f"{type(error).__name__}: {error}")
     result.seconds = round(time.perf_counter() - start, 1)
     result.megabytes = round(memory.peak(0, time.time()) / 1e6)
     executed = outcomes.load(output)
@@ -195,11 +207,23 @@ def execute(
         join_texts(executed)
         text = json.dumps(executed, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
         write_atomically(output, text)
-    result.cells = outcomes.read_cells(executed, outcomes.load(source), memory.peak)
+        result.cells = outcomes.read_cells(executed, outcomes.load(source), memory.peak)
     result.device = outcomes.device(executed)
     if result.status != "passed":
         result.error = f"{failing_cell(result.cells)}: {what}"
     return result
+
+
+def look_for_kernel(source: Path) -> None:
+    """Raise NoSuchKernel if a notebook wants one that is not installed.
+
+    Papermill would log a traceback, and mark all cells as completed.
+    """
+    from jupyter_client.kernelspec import KernelSpecManager
+
+    wanted = outcomes.load(source).get("metadata", {}).get("kernelspec", {})
+    if "name" in wanted:
+        KernelSpecManager().get_kernel_spec(wanted["name"])
 
 
 def join_texts(notebook: dict) -> None:
@@ -238,7 +262,7 @@ def run(
     paths: list[Path],
     parameters: dict[str, str],
     build: Path,
-    timeout: float = CELL_TIMEOUT,
+    timeout: int = CELL_TIMEOUT,
     echo: Callable[[str], None] = print,
     progress: bool = False,
 ) -> list[Result]:
@@ -248,7 +272,7 @@ def run(
         paths: The notebooks.
         parameters: Texts by name, as given on the command line.
         build: Folder for all that is made.
-        timeout: Seconds that one cell may take.
+        timeout: Whole seconds that one cell may take.
         echo: Called with one line before and after each notebook.
         progress: Show a bar over the cells of each notebook.
 
@@ -256,11 +280,15 @@ def run(
         One result a notebook. After an interrupt the remaining ones are "not run".
 
     Raises:
-        InputError: if a parameter cannot be used, or the folder cannot be written.
+        InputError: if a parameter cannot be used, or the folder cannot be written or is that of
+            the notebooks themselves.
     """
     check_parameters(paths, parameters)
     values = {path: typed_parameters(path, parameters) for path in paths}
     outputs = [build / "notebooks" / path.name for path in paths]
+    for path, output in zip(paths, outputs, strict=True):
+        if output.exists() and output.samefile(path):
+            raise InputError(f"{path} would overwrite itself; choose another folder with --output")
     results = [
         Result(path.stem, output=str(output), parameters=values[path])
         for path, output in zip(paths, outputs, strict=True)
