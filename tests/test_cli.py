@@ -72,6 +72,22 @@ def test_a_timeout_is_a_number_of_whole_seconds(tmp_path, seconds):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (PermissionError(13, "Permission denied", "data/x"), "data/x: Permission denied"),
+        (OSError("two\nlines"), "two lines"),
+    ],
+)
+def test_a_place_that_cannot_be_used_is_one_line(monkeypatch, error, message):
+    def refuse():
+        raise error
+
+    monkeypatch.setattr(diagnosis, "examine", refuse)
+    result = call("doctor")
+    assert result.exit_code == 1 and result.output == f"Error: {message}\n"
+
+
 @pytest.mark.slow
 def test_a_run_by_name_writes_notebook_and_report(tmp_path):
     result = call("run", "01", "--output", str(tmp_path))

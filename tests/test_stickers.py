@@ -169,6 +169,34 @@ def test_the_sticker_command(blue_is_cat, tmp_path):
     assert result.exit_code == 1 and "finds no dog" in result.output
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("-o photo.png", "photo.png is already in use; choose another name"),
+        ("-o ../here/photo.png", "photo.png is already in use"),
+        ("-o linked.png", "linked.png is already in use"),
+        ("--preview photo.png", "photo.png is already in use"),
+        ("-o a.png --preview a.png", "a.png is already in use"),
+        ("--preview photo-cat.png", "photo-cat.png is already in use"),
+        ("--model net.png -o net.png", "net.png is already in use"),
+        ("-o net.keras --model net.keras", "net.keras should end in .png"),
+        ("-o b.jpg", "b.jpg should end in .png"),
+        ("--preview b.jpg", "b.jpg should end in .png"),
+    ],
+)
+def test_the_sticker_command_overwrites_nothing_it_reads(tmp_path, monkeypatch, options, message):
+    monkeypatch.setattr(saving, "load_net", None)  # it must not come to that
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    Image.fromarray(BLUE).save("photo.png")
+    (tmp_path / "here" / "linked.png").symlink_to("photo.png")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    result = CliRunner().invoke(main, ["sticker", "photo.png", *options.split()])
+    assert result.exit_code == 1 and message in result.output
+    assert len(result.output.splitlines()) == 1
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
+
+
 def test_the_sticker_command_says_what_it_needs(tmp_path, monkeypatch):
     monkeypatch.setenv("TUTORIAL_DATA", str(tmp_path))
     result = CliRunner().invoke(main, ["sticker", str(tmp_path / "none.jpg")])

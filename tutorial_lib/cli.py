@@ -26,6 +26,12 @@ class OneLineErrors(click.Group):
             return super().invoke(ctx)
         except InputError as error:
             raise click.ClickException(str(error)) from None
+        except BrokenPipeError:
+            raise  # whoever read what is printed has left; click ends quietly
+        except OSError as error:
+            # No rights, a full disk: what is asked for is sound, the place is not.
+            reason = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+            raise click.ClickException(" ".join(reason.split())) from None
         except KeyboardInterrupt:
             click.echo("Interrupted.", err=True)
             sys.exit(130)
@@ -194,19 +200,32 @@ def sticker(photo, label, output, model, contour, shadow, crf, preview) -> None:
     from tutorial_lib.data import data_home
     from tutorial_lib.inference import read_photograph
 
-    image = read_photograph(photo)  # a wrong name should not wait for TensorFlow
     path = model or data_home() / "models" / "fcn8s-voc.keras"
+    output = output or Path(f"{photo.stem}-{label}.png")
+    # What is wrong with a name should not wait for TensorFlow.
+    _check_pictures([output, preview] if preview else [output], [photo, path])
+    image = read_photograph(photo)
     with profiles.native_notes_silenced():
         from tutorial_lib.saving import load_net
     net = load_net(path)
     mask = stickers.find_object(net.labels(image, crf=crf), label, net.classes)
     result = stickers.make_sticker(image, mask, contour=contour, shadow=shadow)
-    output = output or Path(f"{photo.stem}-{label}.png")
     stickers.save_sticker(result, output)
     click.echo(f"{output}: {result.shape[1]}×{result.shape[0]} pixels")
     if preview:
         stickers.save_picture(stickers.preview(result), preview)
         click.echo(preview)
+
+
+def _check_pictures(written: list[Path], read: list[Path]) -> None:
+    """Raise InputError if a picture to write is no PNG, or would overwrite something in use."""
+    taken = {path.resolve() for path in read}
+    for path in written:
+        if path.suffix.lower() != ".png":
+            raise InputError(f"{path} should end in .png")
+        if path.resolve() in taken:
+            raise InputError(f"{path} is already in use; choose another name")
+        taken.add(path.resolve())
 
 
 @main.command()
