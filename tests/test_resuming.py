@@ -213,11 +213,77 @@ def test_a_damaged_checkpoint_is_one_line(trained):
     with pytest.raises(InputError, match="belongs to another net"):
         progress(path).restore(net(3))
     whole = path.read_bytes()
-    for damaged in (b"no", whole[: len(whole) // 2], b""):
+    entry = whole.index(b"PK\1\2")  # of the ZIP's directory: flags at 8, compression at 10
+    encrypted = whole[: entry + 8] + b"\1" + whole[entry + 9 :]
+    compressed = whole[: entry + 10] + b"\6" + whole[entry + 11 :]
+    for damaged in (b"no", whole[: len(whole) // 2], b"", encrypted, compressed):
         path.write_bytes(damaged)
         with pytest.raises(InputError, match="is damaged; delete it"):
             progress(path).restore(net(2))
     assert progress(path.with_name("none.npz")).restore(net(2)) == 0
+
+
+def test_a_checkpoint_that_cannot_be_written_is_one_line_before_training(tmp_path):
+    import keras
+
+    from tutorial_lib import training
+
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    before = model.get_weights()
+    batches = [(np.ones((2, 3)), np.ones((2, 1)))] * 4
+    (tmp_path / "file").touch()
+    for path, message in (
+        (tmp_path, "is a folder; choose another checkpoint"),
+        (tmp_path / "file" / "x.npz", "cannot write .*; choose another checkpoint"),
+    ):
+        with pytest.raises(InputError, match=message):
+            training.train(
+                model, lambda a, b: (x for x in batches), epochs=1, steps=4, checkpoint=path
+            )
+    assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), before, strict=True))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.fixture
+def descent(tmp_path):
+    """Return a function that trains a net of one weight, from one checkpoint, and that weight.
+
+    Each epoch adds a quarter to the weight; `losses` says what the validation loss then is.
+    """
+    import keras
+
+    from tutorial_lib.resuming import Progress
+
+    def call(epochs, losses=None, patience=0):
+        model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
+        model.compile("sgd", "mse")
+        model.set_weights([np.zeros((1, 1))])
+        progress = Progress(tmp_path / "x.npz", patience)
+        progress.set_model(model)
+        for epoch in range(progress.restore(model), epochs):
+            if progress.exhausted:
+                break
+            model.set_weights([model.get_weights()[0] + 0.25])
+            logs = {"val_loss": losses[epoch]} if losses else {}
+            progress.on_epoch_end(epoch, {"loss": -epoch, **logs})
+        progress.finish(model)
+        return progress.epochs, model.get_weights()[0].item()
+
+    return call
+
+
+def test_without_patience_the_last_weights_stay(descent):
+    losses = [1.0, 2.0, 3.0, 0.5, 4.0]
+    assert descent(3, losses, patience=5) == (3, 0.25)  # the best of three
+    assert descent(4, losses) == (4, 1.0)
+    # The best of three are no longer the best, and nobody kept those of the fourth epoch.
+    assert descent(5, losses, patience=5) == (5, 1.25)
+
+
+def test_patience_counts_the_epochs_that_were_validated(descent):
+    assert descent(4)[0] == 4
+    assert descent(9, [None] * 4 + [5.0, 4.0, 6.0, 7.0, 8.0], patience=2) == (8, 1.5)
 
 
 def test_half_precision_trains_and_resumes(folder, tmp_path):

@@ -1,5 +1,8 @@
 """Stickers: size, contour, transparency, and masks that need cleaning."""
 
+import json
+import zipfile
+
 import keras
 import numpy as np
 import pytest
@@ -151,6 +154,30 @@ def test_a_saved_net_knows_how_it_is_used(blue_is_cat):
     labels = net.labels(image)
     assert set(np.unique(labels)) == {0, 8} and labels.shape == (120, 200)
     assert np.mean(net.labels(image, crf=True) == labels) > 0.97
+
+
+@pytest.mark.parametrize(
+    "change", [{"short_side": "x"}, {"short_side": None}, {"short_side": 0}, {"multiple": 0.5}]
+)
+def test_a_net_without_a_size_is_refused(blue_is_cat, change):
+    assert saving.load_net(str(blue_is_cat)).short_side == 64  # a text will do for a path
+    with zipfile.ZipFile(blue_is_cat) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    members[saving.USE] = json.dumps(json.loads(members[saving.USE]) | change)
+    with zipfile.ZipFile(blue_is_cat, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    with pytest.raises(InputError, match="is no net that this tutorial saved"):
+        saving.load_net(blue_is_cat)
+
+
+def test_a_damaged_net_is_one_line(blue_is_cat):
+    whole = blue_is_cat.read_bytes()
+    entry = whole.index(b"PK\1\2")  # of the ZIP's directory: flags at 8, compression at 10
+    for place, value in ((8, b"\1"), (10, b"\6")):
+        blue_is_cat.write_bytes(whole[: entry + place] + value + whole[entry + place + 1 :])
+        with pytest.raises(InputError, match="is no net that this tutorial saved"):
+            saving.load_net(blue_is_cat)
 
 
 def test_the_sticker_command(blue_is_cat, tmp_path):

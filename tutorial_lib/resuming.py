@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import json
-import zipfile
+import tempfile
 from pathlib import Path
 
 import keras
@@ -54,7 +54,8 @@ class Progress(keras.callbacks.Callback):
         """Say whether the patience is at its end."""
         if not self.patience or not self.epochs:
             return False
-        return self.epochs - 1 - int(np.argmin(self._monitored())) >= self.patience
+        losses = self._monitored()
+        return len(losses) - 1 - int(np.argmin(losses)) >= self.patience
 
     def restore(self, model: keras.Model) -> int:
         """Put a compiled model into the state of the checkpoint; return the epochs behind it.
@@ -73,7 +74,7 @@ class Progress(keras.callbacks.Callback):
             count = int(arrays["best"])
             self.best = [arrays[f"best{n}"] for n in range(count)]
             states = [arrays[f"state{n}"] for n in range(int(arrays["states"]))]
-        except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
+        except Exception:  # what NumPy and the ZIP's reader raise at damage is of every kind
             raise InputError(f"{self.path} is damaged; delete it and train anew") from None
         variables = _variables(model)
         if [v.shape for v in variables] != [s.shape for s in states]:
@@ -84,19 +85,37 @@ class Progress(keras.callbacks.Callback):
             variable.assign(state)
         return self.epochs
 
+    def on_train_begin(self, logs=None) -> None:
+        """Raise InputError if the checkpoint cannot be written, before an epoch is spent on it."""
+        if self.path is None:
+            return
+        if self.path.is_dir():
+            raise InputError(f"{self.path} is a folder; choose another checkpoint")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.path.parent):
+                pass
+        except OSError as error:
+            reason = f"cannot write {self.path} ({error.strerror})"
+            raise InputError(f"{reason}; choose another checkpoint") from None
+
     def on_epoch_end(self, epoch: int, logs=None) -> None:
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(float(value))
         losses = self._monitored()
-        if self.patience and losses[-1] == min(losses):
-            self.best = [ops.convert_to_numpy(v) for v in self.model.variables]
+        if losses[-1] == min(losses):
+            # Without patience nobody asks for the best, but those of an earlier call are outdated.
+            kept = self.model.variables if self.patience else []
+            self.best = [ops.convert_to_numpy(v) for v in kept]
         if self.path is not None:
             self._save()
         if self.exhausted:
             self.model.stop_training = True
 
     def finish(self, model: keras.Model) -> None:
-        """Put the best weights back, if there was patience to find out which they are."""
+        """Put the best weights back, if there is patience to find out which they are."""
+        if not self.patience:
+            return
         for variable, value in zip(model.variables, self.best, strict=False):
             variable.assign(value)
 

@@ -71,7 +71,7 @@ def save_net(
         raise InputError(f"cannot write {path} ({error.strerror}); choose another folder") from None
 
 
-def load_net(path: Path) -> Net:
+def load_net(path: str | Path) -> Net:
     """Load what `save_net` wrote.
 
     Raises:
@@ -79,6 +79,7 @@ def load_net(path: Path) -> Net:
     """
     from tutorial_lib.models import backbones, fcn  # noqa: F401 - they register the layers of our own
 
+    path = Path(path)
     if not path.is_file():
         raise InputError(
             f"{path} is missing: a net that was trained on photographs. Notebook 05 makes it, with "
@@ -87,9 +88,11 @@ def load_net(path: Path) -> Net:
     try:
         with zipfile.ZipFile(path) as archive:
             use = json.loads(archive.read(USE))
+        if any(int(use[name]) != use[name] or use[name] < 1 for name in ("short_side", "multiple")):
+            raise ValueError("no number of pixels")
         model = keras.saving.load_model(path, compile=False)
         return Net(model, tuple(use["classes"]), use["short_side"], use["multiple"])
-    except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile):
+    except Exception:  # what Keras, HDF5 and the ZIP's reader raise at damage is of every kind
         raise InputError(
             f"{path} is no net that this tutorial saved; notebook 05 makes one"
         ) from None
