@@ -85,6 +85,11 @@ def test_probabilities_and_bad_input():
     np.testing.assert_allclose(beliefs.sum(-1), 1, rtol=1e-5)
     still = crf.refine(LOGITS, IMAGE, appearance=0, smoothness=0)
     np.testing.assert_allclose(still, crf.softmax(LOGITS), atol=1e-6)
+    for strange in (np.nan, np.inf, -np.inf):
+        with pytest.raises(InputError, match="must be finite numbers"):
+            crf.refine(np.full_like(LOGITS, strange), IMAGE)
+    with pytest.raises(InputError, match="no class is 1% likely anywhere"):
+        crf.refine(np.zeros((7, 9, 150)), IMAGE)
     with pytest.raises(InputError, match="must cover the same pixels"):
         crf.refine(LOGITS, IMAGE[:5])
     with pytest.raises(InputError, match="must be positive"):

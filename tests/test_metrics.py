@@ -50,6 +50,16 @@ def test_absent_classes_count_nowhere():
     assert np.isnan(ConfusionMatrix(3).mean_iou()) and np.isnan(ConfusionMatrix(3).pixel_accuracy())
 
 
+def test_void_alone_has_no_score():
+    void = np.full((2, 2), 255, np.uint8)
+    matrix = ConfusionMatrix(3).update(void, np.zeros((2, 2), np.uint8))
+    scores = (
+        matrix.mean_iou(), matrix.pixel_accuracy(), matrix.mean_accuracy(),
+        matrix.frequency_weighted_iou(),
+    )  # fmt: skip
+    assert np.isnan(scores).all()
+
+
 def test_all_background():
     matrix = ConfusionMatrix(3).update(np.array([0, 0, 0, 1]), np.array([1, 1, 1, 1]))
     baseline = matrix.background_baseline()

@@ -42,6 +42,23 @@ def test_sizes_that_do_not_work_name_those_that_do():
     smallest = unet.valid_input_sizes(4, 1, 300)[0]
     with pytest.raises(InputError, match=f"the smallest that works: {smallest}$"):
         unet.valid_output_size(7, depth=4)
+    with pytest.raises(InputError, match=f"works: {12 * 2**60 - 4}$"):
+        unet.valid_output_size(572, depth=60)  # at once, though there are many to choose from
+
+
+@pytest.mark.parametrize("depth", range(5))
+def test_the_nearest_sizes_are_those_of_the_list(depth):
+    sizes = unet.valid_input_sizes(depth, 1, 400)
+    for size in sorted(set(range(-20, 300)) - set(sizes)):
+        below, above = [s for s in sizes if s < size][-1:], [s for s in sizes if s > size][0]
+        ending = f"do: {below[0]} or {above}$" if below else f"works: {above}$"
+        with pytest.raises(InputError, match=ending):
+            unet.valid_output_size(size, depth)
+
+
+def test_a_net_for_one_size_is_no_backbone():
+    with pytest.raises(InputError, match="does not take pictures of 256×256 pixels; build it for"):
+        fcn.build_fcn(unet.build_unet(60, base_filters=1, depth=2), 8)
 
 
 @pytest.mark.slow

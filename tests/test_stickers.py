@@ -38,6 +38,13 @@ def test_object_then_white_contour_then_nothing():
     assert len(np.unique(sticker[..., 3])) > 10  # soft edges
 
 
+def test_gray_and_transparent_pictures_become_stickers_too():
+    gray = np.full((60, 100), 90, np.uint8)
+    for image in (gray, gray[..., None], np.dstack([gray] * 3 + [gray * 0 + 255])):
+        sticker = stickers.make_sticker(image, disk().tolist())
+        assert sticker[256, 256].tolist() == [90, 90, 90, 255]
+
+
 def test_holes_are_filled_and_crumbs_dropped():
     mask = disk()
     mask[28:32, 48:52] = False
@@ -67,6 +74,9 @@ def test_an_enlarged_outline_has_no_stairs():
         (np.ones((5, 5)), {}, "must have the image's size"),
         (disk(), {"contour": 128}, "between 0 and 127"),
         (disk(), {"contour": -1}, "between 0 and 127"),
+        (disk(), {"contour": 0, "side": 4}, "side=4 must be more than 4 pixels"),
+        (disk(), {"contour": 3, "side": 50, "shadow": True}, "side=50 must be more than 50 pixels"),
+        (np.eye(60, 100), {"contour": 0, "side": 12}, "the object is too thin"),
     ],
 )
 def test_bad_input_says_why(mask, options, message):

@@ -90,8 +90,15 @@ def appearance_message(beliefs: np.ndarray, features: np.ndarray, grid, kept=Non
         grid: As of `anchor_grid`.
         kept: A list that keeps the weights, which are the same in every round; filled by the first
             call, read by the others. Left empty if they would take too much memory.
+
+    Raises:
+        InputError: if there is no class.
     """
     height, width, classes = beliefs.shape
+    if not classes:
+        raise InputError(
+            f"no class is {LEAST:.0%} likely anywhere; refine the logits of a net that is trained"
+        )
     index = (grid[0][:, None] * width + grid[1]).ravel()
     heard = beliefs.reshape(-1, classes)[index]
     if kept:
@@ -144,8 +151,15 @@ def anchor_grid(size: tuple[int, int], anchors: int) -> tuple[np.ndarray, np.nda
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """Return probabilities over the last axis."""
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    """Return probabilities over the last axis.
+
+    Raises:
+        InputError: if there are none: the largest of the logits is infinite or no number.
+    """
+    largest = logits.max(axis=-1, keepdims=True)
+    if not np.isfinite(largest).all():
+        raise InputError("the logits must be finite numbers; did the training diverge?")
+    powers = np.exp(logits - largest)
     return powers / powers.sum(axis=-1, keepdims=True)
 
 

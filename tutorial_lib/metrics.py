@@ -100,9 +100,12 @@ class ConfusionMatrix:
         return _mean(_ratio(np.diag(self.counts), self.counts.sum(axis=1)))
 
     def frequency_weighted_iou(self) -> float:
-        """Return the mean IoU with each class weighted by its share of the labels."""
+        """Return the mean IoU with each class weighted by its share of the labels.
+
+        NaN if there are no labels.
+        """
         weights = _ratio(self.counts.sum(axis=1), self.counts.sum())
-        return float(np.nansum(weights * self.iou()))
+        return float(np.nansum(weights * self.iou())) if self.counts.any() else float("nan")
 
     def rows_as_shares(self) -> np.ndarray:
         """Return each row divided by its sum: where the pixels of a class went. NaN if none."""

@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from tutorial_lib.errors import InputError, check_choice
 from tutorial_lib.files import write_atomically
+from tutorial_lib.inference import as_rgb
 
 SIDE = 512  # pixels: messengers want one side to be exactly this
 LIMIT = 512_000  # bytes, likewise
@@ -29,7 +30,7 @@ def make_sticker(
     """Cut the masked object out.
 
     Args:
-        image: uint8 (height, width, 3), RGB.
+        image: uint8 (height, width, 3), RGB, or what `inference.as_rgb` makes one of.
         mask: (height, width); nonzero where the object is.
         contour: Width of the white contour in pixels of the sticker.
         side: Length of the sticker's longer side in pixels.
@@ -40,8 +41,10 @@ def make_sticker(
         contour, with soft edges.
 
     Raises:
-        InputError: if the mask is empty or does not fit the image, or the contour leaves no room.
+        InputError: if the mask is empty, too thin or does not fit the image, or the contour and
+            the shadow leave no room.
     """
+    image, mask = as_rgb(image), np.asarray(mask)
     if mask.shape != image.shape[:2]:
         raise InputError(f"the mask {mask.shape} must have the image's size {image.shape[:2]}")
     if not 0 <= contour < side // 4:
@@ -50,7 +53,11 @@ def make_sticker(
     if not mask.any():
         raise InputError("the mask is empty; there is nothing to cut out")
     margin = contour + 2 + (2 * SHADOW if shadow else 0)  # contour, its soft edge, shadow
+    if side <= 2 * margin:
+        raise InputError(f"side={side} must be more than {2 * margin} pixels for such a margin")
     colors, shape = _fitted(image, mask, side, margin)
+    if shape.max() < 0.5:
+        raise InputError("the object is too thin; nothing of it is left in a sticker of this size")
     distance = ndimage.distance_transform_edt(shape < 0.5)
     alpha = np.clip(contour + 1.5 - distance, 0, 1)
     # Over the object itself the photograph shows, with the mask's soft edge into the white.

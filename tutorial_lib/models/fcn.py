@@ -93,7 +93,7 @@ def feature_maps(classifier: keras.Model):
     each stride.
 
     Raises:
-        InputError: if the net has no map at one of the strides.
+        InputError: if the net has no map at one of the strides, or takes one size only.
     """
     if any(isinstance(layer, layers.Flatten) for layer in classifier.layers):
         body = convolutionalize(classifier, padding="same")
@@ -103,7 +103,11 @@ def feature_maps(classifier: keras.Model):
     body.set_weights(classifier.get_weights())
     outputs = [layer.output for layer in body.layers]
     probe = keras.KerasTensor((1, 256, 256, classifier.input_shape[-1]))
-    shapes = keras.Model(body.inputs, outputs).compute_output_spec(probe)
+    try:
+        shapes = keras.Model(body.inputs, outputs).compute_output_spec(probe)
+    except ValueError:
+        reason = f"{classifier.name} does not take pictures of 256×256 pixels"
+        raise InputError(f"{reason}; build it for any size") from None
     maps = {
         256 // s.shape[1]: o
         for s, o in zip(shapes, outputs, strict=True)

@@ -215,8 +215,12 @@ def valid_output_size(size: int, depth: int = 4) -> int:
     """
     output = _walk(size, depth)
     if output is None:
-        below = next((s for s in range(size, 0, -1) if _walk(s, depth)), None)
-        above = next(s for s in itertools.count(max(size, 1)) if _walk(s, depth))
+        # What halves evenly so often lies 2^depth apart, from -4 on.
+        apart, start = 2**depth, max(size, 1)
+        downwards = range(size - (size + 4) % apart, 0, -apart)
+        upwards = itertools.count(start + -(start + 4) % apart, apart)
+        below = next((s for s in downwards if _walk(s, depth)), None)
+        above = next(s for s in upwards if _walk(s, depth))
         if below is None:
             raise InputError(
                 f"input_size={size} is too small for {depth} levels; the smallest that works: "
