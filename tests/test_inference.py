@@ -5,7 +5,7 @@ import tracemalloc
 import keras
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from tutorial_lib import inference
 from tutorial_lib.data.images import normalize
@@ -44,6 +44,42 @@ def test_sideways_photographs_are_turned_upright(save):
         assert np.array_equal(read_photograph(save(COLORS, "a.png", exif=exif)), expected)
 
 
+def test_every_orientation_is_turned_as_pillow_would(save):
+    exif = Image.Exif()
+    for orientation in range(10):
+        exif[0x0112] = orientation
+        for name in ("a.png", "a.tif"):
+            path = save(COLORS, name, exif=exif)
+            with Image.open(path) as picture:
+                expected = np.asarray(ImageOps.exif_transpose(picture))
+            assert np.array_equal(read_photograph(path), expected)
+
+
+def test_a_mistyped_tag_does_not_keep_a_photograph_from_being_turned(save):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif[0x011A] = 300.0  # the resolution along x
+    fraction, text = b"\x01\x1a\x00\x05", b"\x01\x1a\x00\x02"
+    assert fraction in exif.tobytes()
+    path = save(COLORS, "a.png", exif=exif.tobytes().replace(fraction, text))
+    assert np.array_equal(read_photograph(path), np.rot90(COLORS, -1))
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (np.array([[0, 0.8, 1]], np.float32), [0, 204, 255]),
+        (np.array([[-1, np.nan, 1]], np.float32), [0, 0, 255]),
+        (np.array([[0, 1.5, 200]], np.float32), [0, 2, 200]),
+        (np.array([[-5, 1, 200]], np.int32), [0, 1, 200]),
+        (np.array([[0, 500, 1000]], np.int32), [0, 128, 255]),
+        (np.array([[0, 2**30, 2**31 - 1]], np.int32), [0, 128, 255]),
+    ],
+)
+def test_pictures_of_32_bits_are_not_black(save, values, expected):
+    assert read_photograph(save(values, "deep.tif"))[0, :, 1].tolist() == expected
+
+
 def test_gray_palette_cmyk_and_16_bit(save, tmp_path):
     gray = COLORS[..., 0]
     for name in ("gray.png", "gray.jpg"):
@@ -80,6 +116,11 @@ def test_what_is_no_photograph_is_one_line(tmp_path, save):
     (tmp_path / "half.jpg").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match="cannot be decoded"):
         read_photograph(tmp_path / "half.jpg")
+    whole = save(COLORS, "a.dds").read_bytes()
+    unknown = whole[:80] + b"\4\0\0\0XXXX" + whole[88:]  # a compression that nobody knows
+    (tmp_path / "a.dds").write_bytes(unknown)
+    with pytest.raises(InputError, match="cannot be decoded"):
+        read_photograph(tmp_path / "a.dds")
     for array in (COLORS / 255, np.zeros((0, 4, 3), np.uint8), np.zeros((2, 2, 5), np.uint8)):
         with pytest.raises(InputError, match="expected a uint8 image"):
             as_rgb(array)
