@@ -1,5 +1,6 @@
 """Downloading on bad days: nothing half-made, nothing unchecked, nothing given up too early."""
 
+import concurrent.futures
 import dataclasses
 import hashlib
 import io
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import tarfile
 import textwrap
+import threading
 import time
 import zipfile
 
@@ -146,6 +148,64 @@ def test_mirrors_are_tried_in_turn(server, tmp_path):
     file = remote(server, "/none", "/dead", "/file")
     assert download.download(file, tmp_path / "file", QUICK).read_bytes() == BODY
     assert server.requests == {"/none": 1, "/dead": 3, "/file": 1}
+
+
+@pytest.mark.parametrize("refusal", [404, "html", 503])
+def test_a_refusal_leaves_the_part_of_an_earlier_run(server, tmp_path, refusal):
+    path = tmp_path / "d" / "file"
+    path.parent.mkdir()
+    download.part_path(path).write_bytes(BODY[:-1000])
+    server.files["/bad"], moved = BODY, []
+    server.mishaps["/bad"] = [refusal] * 3
+    with pytest.raises(InputError):
+        download.download(remote(server, "/bad"), path, QUICK)
+    assert download.part_path(path).read_bytes() == BODY[:-1000]
+    server.mishaps["/bad"] = [refusal] * 3
+    download.download(remote(server, "/bad", "/file"), path, QUICK, moved.append)
+    assert server.ranges[-1] == f"bytes={LENGTH - 1000}-" and sum(moved) == LENGTH
+
+
+@pytest.mark.parametrize("checksum", [True, False])
+def test_an_interrupted_download_keeps_what_a_checksum_vouches_for(server, tmp_path, checksum):
+    path, stop = tmp_path / "d" / "file", threading.Event()
+    file = remote(server, "/file", "/other", checksum=checksum)
+    with pytest.raises(InputError, match="interrupted"):
+        download.download(file, path, QUICK, lambda count: count > 0 and stop.set(), stop=stop)
+    assert server.requests == {"/file": 1}, "another mirror was asked after the interruption"
+    assert [p.name for p in path.parent.iterdir()] == [".file.part"] * checksum
+    assert download.download(file, path, QUICK).read_bytes() == BODY
+    if checksum:
+        assert server.ranges[-1].startswith("bytes=")
+
+
+@pytest.mark.parametrize("mishap", ["drop", 404])
+def test_what_nothing_vouches_for_does_not_stay(server, tmp_path, mishap):
+    server.mishaps["/file"] = [mishap] * 3
+    with pytest.raises(InputError):
+        download.download(remote(server, size=None, checksum=False), tmp_path / "file", QUICK)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows locks what is open by itself")
+@pytest.mark.parametrize("checksum", [True, False])
+def test_the_second_of_two_downloads_waits_for_the_first(server, tmp_path, checksum):
+    begun, go_on = threading.Event(), threading.Event()
+    file, path = remote(server, checksum=checksum), tmp_path / "file"
+
+    def slow(count):
+        begun.set()
+        go_on.wait(10)
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        first = pool.submit(download.download, file, path, QUICK, slow)
+        begun.wait(10)
+        second = pool.submit(download.download, file, path, QUICK)
+        with pytest.raises(TimeoutError):
+            second.result(0.5)
+        go_on.set()
+        assert first.result(10).read_bytes() == second.result(10).read_bytes() == BODY
+    assert server.requests == {"/file": 1}
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_amazons_tag_stands_in_for_a_checksum(server, tmp_path):

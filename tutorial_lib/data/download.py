@@ -3,7 +3,9 @@
 A file appears under its own name only when it is whole and was checked; until then it grows under
 a hidden name beside it. A connection that breaks is taken up where it broke if a checksum can
 vouch for the joined parts, and begun afresh otherwise. Servers that are busy are given time, those
-that have not got the file are passed over for the next mirror.
+that have not got the file are passed over for the next mirror. What a server answers says nothing
+about the bytes that came before: a part is thrown away only when it proved wrong, or when nothing
+can vouch for it.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import contextlib
 import datetime
 import email.utils
 import hashlib
+import os
 import random
 import shutil
 import threading
@@ -67,6 +70,10 @@ class _Hopeless(Exception):
     """This mirror will not deliver, however often it is asked."""
 
 
+class _Interrupted(Exception):
+    """The download was told to stop."""
+
+
 class _Hiccup(Exception):
     """It may work next time. `wait`: seconds that the server asked for, if it did."""
 
@@ -108,12 +115,17 @@ def download(
     failures = []
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        for mirror in file.mirrors:
-            try:
-                _from_mirror(mirror, file, path, patience, moved, session, stop)
-                return path
-            except _Hopeless as reason:
-                failures.append(f"{mirror}: {reason}")
+        with _alone(part_path(path), bool(file.checksum), stop):
+            if is_whole(file, path):
+                return path  # another process was faster
+            for mirror in file.mirrors:
+                try:
+                    _from_mirror(mirror, file, path, patience, moved, session, stop)
+                    return path
+                except _Hopeless as reason:
+                    failures.append(f"{mirror}: {reason}")
+    except _Interrupted:
+        raise InputError(f"{path.name} was interrupted; fetch it again") from None
     except OSError as error:
         raise InputError(
             f"cannot write {path} ({error.strerror or error}); free some space, or set "
@@ -123,6 +135,51 @@ def download(
         f"no mirror delivered {path.name} ({'; '.join(failures)}); try again later, or fetch it "
         f"by hand and put it at {path}"
     )
+
+
+@contextlib.contextmanager
+def _alone(part: Path, keep: bool, stop: threading.Event):
+    """Hold a part for this download alone, as long as another has it wait, and clean up after it.
+
+    Args:
+        part: Its name.
+        keep: Leave what came, if the file was not finished: it can be taken up later.
+        stop: When it is set, the waiting ends with _Interrupted.
+    """
+    while True:
+        with part.open("ab") as held:
+            if os.name == "nt":
+                held.close()  # nothing can be renamed there while it is open
+            if _lock(held, part):
+                try:
+                    yield
+                finally:
+                    if _is_at(held, part) and not (keep and _length(part)):
+                        part.unlink(missing_ok=True)
+                return
+        if stop.wait(0.2):
+            raise _Interrupted
+
+
+def _lock(held, part: Path) -> bool:
+    """Try to lock an open part; the lock ends with the process, however that ends."""
+    try:
+        import fcntl
+
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except (ImportError, OSError):  # Windows, and file systems without locks
+        return True
+    return _is_at(held, part)  # else the other download has just finished
+
+
+def _is_at(held, part: Path) -> bool:
+    """Say whether an open file still has its name."""
+    try:
+        return held.closed or os.path.samestat(os.fstat(held.fileno()), part.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _from_mirror(mirror, file, path, patience, moved, session, stop) -> None:
@@ -139,16 +196,17 @@ def _from_mirror(mirror, file, path, patience, moved, session, stop) -> None:
             _verify(file, part)
             part.replace(path)
             return
-        except (_Hopeless, _Useless) as reason:
-            part.unlink(missing_ok=True)
+        except _Hopeless:
             meter.reset()
-            if isinstance(reason, _Hopeless):
-                raise
-            hiccup = reason
+            raise
         except _Hiccup as reason:
             hiccup = reason
+        if isinstance(hiccup, _Useless):
+            part.write_bytes(b"")
+            meter.reset()
         fruitless = 0 if file.checksum and _length(part) > before else fruitless + 1
         if fruitless >= patience.tries:
+            meter.reset()
             raise _Hopeless(f"{hiccup}, {fruitless} times in a row")
         wait = hiccup.wait
         if wait is None:
@@ -156,7 +214,7 @@ def _from_mirror(mirror, file, path, patience, moved, session, stop) -> None:
             jitter = random.SystemRandom().uniform(0.75, 1.25)
             wait = patience.first_wait * 2 ** max(0, fruitless - 1) * jitter
         if stop.wait(min(wait, patience.longest_wait)):
-            raise _Hopeless("interrupted")
+            raise _Interrupted
 
 
 def _receive(mirror, file, part, patience, meter, session, stop) -> None:
@@ -213,7 +271,7 @@ def _copy(answer, file: RemoteFile, part: Path, start: int, meter, stop) -> None
             md5.update(chunk)
             meter.add(len(chunk))
             if stop.is_set():
-                raise _Hopeless("interrupted")
+                raise _Interrupted
     whole = file.size if file.size is not None else promised and start + promised
     if whole is not None and start + count != whole:
         raise _Hiccup(f"broke off after {start + count:,} of {whole:,} bytes")
