@@ -17,9 +17,11 @@ class Server:
         mishaps: Path → what happens at the first, second, … request; then all goes well. One of
             "drop" (half of the body, then the line is cut), "wrong" (other bytes), "html" (a page
             instead of the file), "long" (more bytes than it should), "ignore-range", "shifted"
-            (continues at the wrong byte), or a status number, or (status, Retry-After).
+            (continues at the wrong byte), "stall" (headers, and then nothing for a minute), a
+            status number, (status, Retry-After), or a dict of headers to answer with.
         requests: Path → how often it was asked for.
         ranges: The Range headers in order.
+        released: Set it to end what stalls.
     """
 
     def __init__(self):
@@ -28,6 +30,7 @@ class Server:
         self.requests: Counter = Counter()
         self.ranges: list[str | None] = []
         self.amazon = False
+        self.released = threading.Event()
         self.url = ""
 
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
@@ -42,6 +45,7 @@ class Server:
             self._refuse(handler, mishap)
             return
         body = self.files[path]
+        extra = mishap if isinstance(mishap, dict) else {}
         tag = hashlib.md5(body).hexdigest()
         start, status = self._start(handler, len(body), mishap)
         if start is None:
@@ -54,8 +58,9 @@ class Server:
         if mishap == "long":
             body = body + b"more"
         part = body[start:]
-        handler.send_response_only(status)
-        handler.send_header("Content-Length", str(len(part)))
+        handler.send_response_only(302 if "Location" in extra else status)
+        for name, value in ({"Content-Length": str(len(part))} | extra).items():
+            handler.send_header(name, value)
         if status == 206:
             first = start + 1 if mishap == "shifted" else start
             handler.send_header("Content-Range", f"bytes {first}-{len(body) - 1}/{len(body)}")
@@ -63,6 +68,8 @@ class Server:
             handler.send_header("Server", "AmazonS3")
             handler.send_header("ETag", f'"{tag}"')
         handler.end_headers()
+        if mishap == "stall":
+            self.released.wait(60)
         with contextlib.suppress(ConnectionError):
             handler.wfile.write(part[: len(part) // 2] if mishap == "drop" else part)
         handler.close_connection = True
@@ -103,5 +110,6 @@ def running():
         try:
             yield server
         finally:
+            server.released.set()
             http.shutdown()
             thread.join()

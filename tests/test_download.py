@@ -6,6 +6,8 @@ import hashlib
 import io
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -208,6 +210,39 @@ def test_the_second_of_two_downloads_waits_for_the_first(server, tmp_path, check
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize(
+    ("headers", "message"),
+    [
+        ({"Location": "http://127.0.0.1/\xe9"}, "not valid .Unicode"),
+        ({"Location": "http://[::1"}, "not valid"),
+        ({"Content-Encoding": "gzip"}, "sends it packed .gzip."),
+        ({"Content-Type": "text/html; charset=utf-8"}, "a web page"),
+        ({"Content-Length": "\xb2"}, ""),
+    ],
+)
+def test_an_odd_answer_costs_that_mirror_only(server, tmp_path, headers, message):
+    server.files["/odd"] = BODY
+    server.mishaps["/odd"] = [headers] * 2
+    file = remote(server, "/odd", "/file", size=None, checksum=False)
+    assert download.download(file, tmp_path / "file", QUICK).read_bytes() == BODY
+    if message:  # else it was no reason to refuse
+        with pytest.raises(InputError, match=message):
+            download.download(dataclasses.replace(file, mirrors=file.mirrors[:1]), tmp_path / "x")
+        assert server.requests["/odd"] == 2
+
+
+def test_an_archive_that_a_server_calls_packed_is_taken_as_it_is(server, tmp_path):
+    fetched(server, tmp_path, [{"Content-Encoding": "x-gzip"}])
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1/file", "ftp://127.0.0.1/file", "http://"])
+def test_an_address_that_is_none_is_tried_once(tmp_path, address):
+    start = time.monotonic()
+    with pytest.raises(InputError, match="address, .* is not valid"):
+        download.download(RemoteFile("x", (address,)), tmp_path / "x")
+    assert time.monotonic() - start < 1
+
+
 def test_amazons_tag_stands_in_for_a_checksum(server, tmp_path):
     server.amazon = True
     assert fetched(server, tmp_path, ["wrong", "drop"], size=None, checksum=False) == 3
@@ -270,6 +305,52 @@ def test_a_disk_that_is_too_small_is_noticed_before(server, tmp_path):
     with pytest.raises(InputError, match="are needed, .* free"):
         download.fetch_all([RemoteFile("x", (server.url,), 1 << 60)], tmp_path, echo=str)
     assert not server.requests
+
+
+def test_what_is_here_already_needs_no_room(server, tmp_path, monkeypatch):
+    download.part_path(tmp_path / "d" / "file").parent.mkdir()
+    download.part_path(tmp_path / "d" / "file").write_bytes(BODY[:-1000])
+    disk = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: disk._replace(free=1000))
+    download.fetch_all([remote(server)], tmp_path, patience=QUICK, echo=str)
+    assert (tmp_path / "d" / "file").read_bytes() == BODY
+
+
+def test_without_a_network_it_ends_after_a_few_files(tmp_path):
+    files = [RemoteFile(f"many/{n}", (f"http://127.0.0.1:9/{n}",)) for n in range(1000)]
+    patience, start = dataclasses.replace(QUICK, first_wait=0.1, longest_wait=0.1), time.monotonic()
+    with pytest.raises(InputError, match="no server answers, for 3 files in a row") as caught:
+        download.fetch_all(files, tmp_path, patience=patience, echo=str)
+    assert "\n" not in str(caught.value) and time.monotonic() - start < 10
+    assert not list((tmp_path / "many").iterdir())
+
+
+def test_a_server_that_is_there_for_some_files_is_a_network(server, tmp_path):
+    files = many(server, 4)
+    gone = [RemoteFile(f"gone/{n}", ("http://127.0.0.1:9/",)) for n in range(2)]
+    mixed = [*gone, files[0], *gone, files[1]]
+    with pytest.raises(InputError, match="4 of 6 files could not be fetched"):
+        download.fetch_all(mixed, tmp_path, workers=1, patience=QUICK, echo=str)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no SIGINT to one process")
+def test_an_interruption_ends_it_soon_even_if_the_server_stalls(server, tmp_path):
+    server.mishaps["/file"] = ["stall"]
+    source = f"""
+        import sys
+        from pathlib import Path
+        from tutorial_lib.data.download import RemoteFile, fetch_all
+        mirrors = ("{server.url}/file", "{server.url}/other")
+        fetch_all([RemoteFile("x", mirrors)], Path(sys.argv[1]))
+    """
+    command = [sys.executable, "-c", textwrap.dedent(source), str(tmp_path)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE)
+    while not server.requests:
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    assert "KeyboardInterrupt" in process.communicate(timeout=15)[1].decode()
+    assert server.requests == {"/file": 1}
 
 
 def test_a_killed_download_leaves_no_file_under_the_name_and_goes_on(server, tmp_path):

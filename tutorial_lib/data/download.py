@@ -10,16 +10,16 @@ can vouch for it.
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
 import datetime
 import email.utils
 import hashlib
+import multiprocessing.pool
 import os
 import random
 import shutil
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,6 +29,8 @@ CHUNK = 1 << 16
 LARGEST = 64 << 30  # bytes: more than any file here; a server that sends without end is cut off
 BUSY = (408, 425, 429, 500, 502, 503, 504)  # answers that may be better next time
 LISTED = 5  # failures that are quoted in full
+OFFLINE = 3  # files in a row for which no server answers at all, and the rest is not tried
+GRACE = 2.0  # seconds that downloads under way have to end after Ctrl-C
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,10 @@ class Patience:
     first_wait: float = 1.0
     longest_wait: float = 60.0
     timeout: float = 30.0
+
+
+class Unreachable(InputError):
+    """No server answered at all."""
 
 
 class _Hopeless(Exception):
@@ -106,13 +112,14 @@ def download(
 
     Raises:
         InputError: if no mirror delivers the file, or it cannot be written. The message says
-            what each mirror answered, and where to put the file by hand.
+            what each mirror answered, and where to put the file by hand. It is Unreachable if
+            none answered anything.
     """
     import requests
 
     session = session or requests.Session()
     stop = stop or threading.Event()
-    failures = []
+    meter, failures = _Meter(moved), []
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _alone(part_path(path), bool(file.checksum), stop):
@@ -120,7 +127,7 @@ def download(
                 return path  # another process was faster
             for mirror in file.mirrors:
                 try:
-                    _from_mirror(mirror, file, path, patience, moved, session, stop)
+                    _from_mirror(mirror, file, path, patience, meter, session, stop)
                     return path
                 except _Hopeless as reason:
                     failures.append(f"{mirror}: {reason}")
@@ -131,7 +138,7 @@ def download(
             f"cannot write {path} ({error.strerror or error}); free some space, or set "
             "TUTORIAL_DATA to a folder that can be written"
         ) from None
-    raise InputError(
+    raise (InputError if meter.answered else Unreachable)(
         f"no mirror delivered {path.name} ({'; '.join(failures)}); try again later, or fetch it "
         f"by hand and put it at {path}"
     )
@@ -182,10 +189,9 @@ def _is_at(held, part: Path) -> bool:
         return False
 
 
-def _from_mirror(mirror, file, path, patience, moved, session, stop) -> None:
+def _from_mirror(mirror, file, path, patience, meter, session, stop) -> None:
     """Try one mirror until the file is there or nothing moves any more."""
     part = part_path(path)
-    meter = _Meter(moved)
     if file.checksum:
         meter.add(_length(part))
     fruitless = 0
@@ -230,10 +236,14 @@ def _receive(mirror, file, part, patience, meter, session, stop) -> None:
         headers["Range"] = f"bytes={start}-"
     try:
         with session.get(mirror, headers=headers, stream=True, timeout=patience.timeout) as answer:
+            meter.answered = True
             start = _judge(answer, file, start)
             if not start:
                 meter.reset()
             _copy(answer, file, part, start, meter, stop)
+    except ValueError as error:  # of many kinds: a missing scheme, bytes that are no text, …
+        reason = f"its address, or what it answered, is not valid ({type(error).__name__})"
+        raise _Hopeless(reason) from None
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
         raise _Hiccup(f"the connection failed ({type(error).__name__})") from None
 
@@ -247,6 +257,11 @@ def _judge(answer, file: RemoteFile, start: int) -> int:
         raise _Useless("has fewer bytes than the part that is here")
     if status not in (200, 206):
         raise _Hopeless(f"answered {status}")
+    packed = headers.get("Content-Encoding", "identity")
+    if packed != "identity" and not file.checksum:
+        raise _Hopeless(f"sends it packed ({packed}), which nobody asked for")
+    if headers.get("Content-Type", "").startswith("text/html"):
+        raise _Hopeless("sends a web page instead of the file")
     if status == 206 and not headers.get("Content-Range", "").startswith(f"bytes {start}-"):
         raise _Useless("continued at another byte than it was asked to")
     start = start if status == 206 else 0
@@ -263,7 +278,8 @@ def _copy(answer, file: RemoteFile, part: Path, start: int, meter, stop) -> None
     md5 = hashlib.md5(usedforsecurity=False)
     answer.raw.enforce_content_length = False  # we count ourselves, and keep what came
     with part.open("ab" if start else "wb") as out:
-        for chunk in answer.iter_content(CHUNK):
+        # As they are: some servers call a .tgz packed by themselves.
+        for chunk in answer.raw.stream(CHUNK, decode_content=False):
             count += len(chunk)
             if start + count > limit:
                 raise _Hopeless(f"sends more than {limit:,} bytes")
@@ -294,10 +310,10 @@ def _verify(file: RemoteFile, part: Path) -> None:
 
 
 class _Meter:
-    """Reports bytes, and takes them back when they are thrown away."""
+    """Reports bytes, takes them back when they are thrown away, and notes if any server answers."""
 
     def __init__(self, moved: Callable[[int], None]):
-        self.moved, self.count = moved, 0
+        self.moved, self.count, self.answered = moved, 0, False
 
     def add(self, count: int) -> None:
         self.count += count
@@ -363,7 +379,7 @@ def fetch_all(
 
     Raises:
         InputError: if some files could not be fetched; the others are there. Also if the disk is
-            too small for all of them.
+            too small for all of them, or there is no network, which ends it early.
     """
     missing = [file for file in files if not is_whole(file, home / file.target)]
     total = sum(file.size or estimate for file in missing)
@@ -376,7 +392,8 @@ def fetch_all(
         f"{_files(len(missing))} to fetch, {'' if known else 'about '}{human(total)}"
         + (f"; {here:,} here already" if here else "")
     )
-    _check_room(home, total)
+    parts = sum(_length(part_path(home / file.target)) for file in missing if file.checksum)
+    _check_room(home, total - parts)
     failures = _fetch_in_parallel(missing, home, workers, patience, progress, total)
     if failures:
         more = f"; and {len(failures) - LISTED} more" if len(failures) > LISTED else ""
@@ -397,28 +414,46 @@ def _fetch_in_parallel(missing, home, workers, patience, progress, total) -> lis
     failures = []
     bar = tqdm(total=total, unit="B", unit_scale=True, disable=not progress, leave=False)
 
-    def fetch(file: RemoteFile) -> None:
+    def fetch(file: RemoteFile) -> InputError | None:
         import requests
 
         if not hasattr(local, "session"):  # a session belongs to one thread
             local.session = requests.Session()
         if not stop.is_set():
-            target = home / file.target
-            download(file, target, patience, bar.update, local.session, stop)
+            try:
+                target = home / file.target
+                download(file, target, patience, bar.update, local.session, stop)
+            except InputError as error:
+                return error
+        return None
 
-    with bar, concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        tasks = [pool.submit(fetch, file) for file in missing]
+    # Its threads are daemons: a server that stalls does not keep the program from ending.
+    with bar, multiprocessing.pool.ThreadPool(workers) as pool:
+        results = pool.imap_unordered(fetch, missing)
         try:
-            for task in concurrent.futures.as_completed(tasks):
-                if error := task.exception():
-                    if not isinstance(error, InputError):
-                        raise error
-                    failures.append(str(error))
+            for error in _until_offline(results):
+                failures.append(str(error))
         except BaseException:  # Ctrl-C too: what is under way stops, what is queued never starts
             stop.set()
-            pool.shutdown(cancel_futures=True)
+            with contextlib.suppress(multiprocessing.TimeoutError, StopIteration):
+                while True:
+                    results.next(GRACE)
             raise
     return failures
+
+
+def _until_offline(results: Iterable[InputError | None]) -> Iterator[InputError]:
+    """Pass the failures on, and raise InputError when it seems that there is no network."""
+    unreachable = 0
+    for error in results:
+        unreachable = unreachable + 1 if isinstance(error, Unreachable) else 0
+        if unreachable >= OFFLINE:
+            raise InputError(
+                f"no server answers, for {unreachable} files in a row; look at your connection "
+                f"and run the command again, what is here stays: {error}"
+            )
+        if error:
+            yield error
 
 
 def _check_room(home: Path, total: float) -> None:
@@ -460,7 +495,7 @@ def _asked_wait(value: str | None) -> float | None:
 
 def _promised(answer) -> int | None:
     length = answer.headers.get("Content-Length", "")
-    return int(length) if length.isdigit() else None
+    return int(length) if length.isascii() and length.isdigit() else None
 
 
 def _length(path: Path) -> int:
