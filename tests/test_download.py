@@ -380,8 +380,8 @@ def test_a_killed_download_leaves_no_file_under_the_name_and_goes_on(server, tmp
 # ------------------------------------------------------------------ archives
 
 
-def tar_of(path, members):
-    with tarfile.open(path, "w:gz") as tar:
+def tar_of(path, members, mode="w:gz"):
+    with tarfile.open(path, mode) as tar:
         for member, content in members:
             info = tarfile.TarInfo(member) if isinstance(member, str) else member
             info.size = len(content)
@@ -466,6 +466,52 @@ def test_a_damaged_archive_leaves_no_half_file(tmp_path, cut):
     (tmp_path / "no.zip").write_bytes(b"no archive")
     with pytest.raises(InputError, match="is damaged"):
         archives.unpack(tmp_path / "no.zip", tmp_path / "out")
+
+
+REFUSED = [
+    (link(tarfile.SYMTYPE), "link or device"),
+    ("../evil", "leads elsewhere"),
+    ("a", "holds a twice"),
+    ("a/b", "holds a as a file and as a folder"),
+    ("c", "holds c as a file and as a folder"),
+]
+
+
+@pytest.mark.parametrize("make", [tar_of, zip_of])
+@pytest.mark.parametrize(("last", "message"), REFUSED)
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_what_is_refused_at_the_end_leaves_nothing(tmp_path, make, last, message):
+    if not isinstance(last, str) and make is zip_of:
+        last = zipfile.ZipInfo("inside")
+        last.external_attr = 0o120777 << 16
+    path = tmp_path / ("a.tgz" if make is tar_of else "a.zip")
+    archive = make(path, [("a", b"1"), ("c/d", b"2"), (last, b"")])
+    with pytest.raises(InputError, match=message):
+        archives.unpack(archive, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", ["gz", "bz2", "xz"])
+@pytest.mark.parametrize("place", [3, 0.01, 0.5, 0.9, -6])
+def test_one_damaged_byte_of_a_packed_archive_is_noticed(tmp_path, kind, place):
+    members = [(f"f{n}", os.urandom(20_000)) for n in range(3)]
+    archive = tar_of(tmp_path / f"a.tar.{kind}", members, f"w:{kind}")
+    content = bytearray(archive.read_bytes())
+    content[int(place * len(content)) if isinstance(place, float) else place] ^= 255
+    archive.write_bytes(content)
+    with pytest.raises(InputError, match="is damaged") as caught:
+        archives.unpack(archive, tmp_path / "out")
+    assert "\n" not in str(caught.value) and not (tmp_path / "out").exists()
+
+
+def test_a_folder_in_place_of_an_archive_or_a_file_in_place_of_a_folder(tmp_path):
+    with pytest.raises(InputError, match="cannot read .*directory"):
+        archives.unpack(tmp_path, tmp_path / "out")
+    archive = tar_of(tmp_path / "a.tgz", [("a/b", b"text")])
+    (tmp_path / "a").write_text("the reader's own")
+    with pytest.raises(InputError, match="cannot write"):
+        archives.unpack(archive, tmp_path)
+    assert (tmp_path / "a").read_text() == "the reader's own"
 
 
 # ------------------------------------------------------------------ the data sets

@@ -1,11 +1,13 @@
 """Unpacking archives from the network without trusting them.
 
 Only plain files are written, only below the folder that was named, and only so many bytes. Links,
-devices, absolute paths, ".." and drive letters are refused before anything is written.
+devices, absolute paths, ".." and drive letters are refused before anything is written, and so is a
+packed tar archive that is damaged: it is read to its end first.
 """
 
 from __future__ import annotations
 
+import lzma
 import shutil
 import tarfile
 import zipfile
@@ -17,7 +19,15 @@ from pathlib import Path, PurePosixPath
 
 from tutorial_lib.errors import InputError
 
-DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError)
+DAMAGED = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    RuntimeError,
+    ValueError,
+)
 
 
 @dataclass(frozen=True)
@@ -58,22 +68,29 @@ def unpack(
         InputError: if the archive is damaged, tries to write outside the folder, holds a link or
             device, names a file twice, or is larger than the limit.
     """
-    written, used = {}, 0
     with ExitStack() as stack:
-        for member in _members(archive, stack):
-            name = select(member.name)
-            if name is None:
-                continue
-            path = folder / checked_name(name, archive)
-            if path in written:
-                raise InputError(f"{archive} holds {name} twice; fetch it again")
-            used += member.size
-            if used > limit:
-                raise InputError(f"{archive} unpacks to more than {limit:,} bytes; not unpacked")
-            _write(member, path, archive)
-            written[path] = None
+        chosen = _chosen(list(_members(archive, stack)), archive, select)
+        if sum(member.size for member in chosen.values()) > limit:
+            raise InputError(f"{archive} unpacks to more than {limit:,} bytes; not unpacked")
+        for name, member in chosen.items():
+            _write(member, folder / name, archive)
             step(member.size)
-    return list(written)
+    return [folder / name for name in chosen]
+
+
+def _chosen(members: list[Member], archive: Path, select) -> dict[str, Member]:
+    """Return the members to unpack by the names that they get."""
+    chosen = {}
+    for member in members:
+        if (name := select(member.name)) is not None:
+            name = checked_name(name, archive)
+            if name in chosen:
+                raise InputError(f"{archive} holds {name} twice; fetch it again")
+            chosen[name] = member
+    folders = {str(folder) for name in chosen for folder in PurePosixPath(name).parents}
+    if both := sorted(folders & chosen.keys()):
+        raise InputError(f"{archive} holds {both[0]} as a file and as a folder; not unpacked")
+    return chosen
 
 
 def checked_name(name: str, archive: Path) -> str:
@@ -102,6 +119,10 @@ def _members(archive: Path, stack: ExitStack) -> Iterator[Member]:
         raise
     except DAMAGED as error:
         raise _damaged(archive, error) from None
+    except OSError as error:
+        if error.strerror is None:  # not the system's: gzip and bz2 find damage
+            raise _damaged(archive, error) from None
+        raise InputError(f"cannot read {archive} ({error.strerror})") from None
 
 
 def _tar_members(tar: tarfile.TarFile, archive: Path) -> Iterator[Member]:
@@ -109,12 +130,12 @@ def _tar_members(tar: tarfile.TarFile, archive: Path) -> Iterator[Member]:
         if entry.isdir():
             checked_name(entry.name, archive)
         elif not entry.isreg():
-            raise InputError(
-                f"{archive} holds a link or device, {entry.name!r}; not unpacked any further"
-            )
+            raise InputError(f"{archive} holds a link or device, {entry.name!r}; not unpacked")
         else:
             name = checked_name(entry.name, archive)
             yield Member(name, entry.size, lambda entry=entry: tar.extractfile(entry))
+    while tar.fileobj.read(1 << 20):  # the checksum of what was packed comes last
+        pass
 
 
 def _zip_members(file: zipfile.ZipFile, archive: Path) -> Iterator[Member]:
@@ -124,9 +145,7 @@ def _zip_members(file: zipfile.ZipFile, archive: Path) -> Iterator[Member]:
         if entry.is_dir():
             continue
         if kind not in (0, 0o100000):
-            raise InputError(
-                f"{archive} holds a link or device, {name!r}; not unpacked any further"
-            )
+            raise InputError(f"{archive} holds a link or device, {name!r}; not unpacked")
         yield Member(name, entry.file_size, lambda entry=entry: file.open(entry))
 
 
@@ -145,9 +164,12 @@ def _write(member: Member, path: Path, archive: Path) -> None:
             raise
         raise _damaged(archive, error) from None
     except OSError as error:
-        raise InputError(f"cannot write {path} ({error.strerror or error})") from None
+        if error.strerror is None:  # of a member that bz2 packed
+            raise _damaged(archive, error) from None
+        raise InputError(f"cannot write {path} ({error.strerror})") from None
     finally:
-        part.unlink(missing_ok=True)
+        if part.exists():  # its folder may be a file
+            part.unlink()
 
 
 class _Bounded:
