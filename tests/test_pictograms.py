@@ -2,6 +2,10 @@
 
 import dataclasses
 import hashlib
+import os
+import subprocess
+import sys
+import textwrap
 
 import numpy as np
 import pytest
@@ -225,3 +229,39 @@ def test_an_error_while_building_leaves_nothing(tmp_path):
     with pytest.raises(InputError, match="No space left on device"):
         cache.cached_folder(tmp_path / "tree", build)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_process_left_is_removed_when_nobody_works_on_it(tmp_path):
+    machine = cache._machine()
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    mine, dead, elsewhere, ancient = (
+        tmp_path / f".tree-{owner}-abcd_123"
+        for owner in (
+            f"{machine}.{os.getpid()}",
+            f"{machine}.{gone.pid}",
+            f"other.{gone.pid}",
+            f"other.{os.getpid()}",
+        )
+    )
+    others = [tmp_path / ".tree-backup", tmp_path / f".tree-2-{machine}.{gone.pid}-abcd_123"]
+    for path in (mine, dead, elsewhere, ancient, *others):
+        path.mkdir()
+    os.utime(ancient, (0, 0))
+    cache.cached_folder(tmp_path / "tree", lambda folder: None)
+    assert set(tmp_path.iterdir()) == {tmp_path / "tree", mine, elsewhere, *others}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+def test_the_next_making_cleans_up_after_a_killed_one(tmp_path):
+    source = """
+        import os, signal, sys
+        from pathlib import Path
+        from tutorial_lib.data.cache import cached_folder
+        cached_folder(Path(sys.argv[1]), lambda folder: os.kill(os.getpid(), signal.SIGKILL))
+    """
+    command = [sys.executable, "-c", textwrap.dedent(source), str(tmp_path / "tree")]
+    assert subprocess.run(command).returncode == -9
+    assert len(list(tmp_path.iterdir())) == 1
+    cache.cached_folder(tmp_path / "tree", lambda folder: None)
+    assert list(tmp_path.iterdir()) == [tmp_path / "tree"]

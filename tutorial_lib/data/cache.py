@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import platform
+import re
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +17,7 @@ from tutorial_lib.data import note_use
 from tutorial_lib.errors import InputError
 
 MANIFEST = "MANIFEST.json"
+DAY = 24 * 60 * 60  # seconds
 
 
 def cached_folder(folder: Path, build: Callable[[Path], None]) -> Path:
@@ -20,7 +25,8 @@ def cached_folder(folder: Path, build: Callable[[Path], None]) -> Path:
 
     It is built under a temporary name beside its place, gets a manifest with the sha256 of every
     file, and is then renamed. So a folder under its final name is complete, whatever happened
-    while it was made, and two processes may make the same one at once.
+    while it was made, and two processes may make the same one at once. What processes that were
+    killed left of it is removed.
 
     Args:
         folder: Where the result belongs.
@@ -34,7 +40,8 @@ def cached_folder(folder: Path, build: Callable[[Path], None]) -> Path:
         return folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        _remove_abandoned(folder)
+        partial = _temporary(folder)
     except OSError as error:
         raise cannot_write(folder.parent, error) from None
     try:
@@ -75,12 +82,44 @@ def _files(folder: Path) -> list[str]:
     return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
 
 
+def _temporary(folder: Path) -> Path:
+    """Make a folder beside another, with a name that tells whose it is."""
+    prefix = f".{folder.name}-{_machine()}.{os.getpid()}-"
+    return Path(tempfile.mkdtemp(prefix=prefix, dir=folder.parent))
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove temporary folders that nobody will finish: old ones, and those of dead processes."""
+    import psutil
+
+    pattern = re.compile(rf"\.{re.escape(folder.name)}-(\w+)\.(\d+)-\w{{8}}")
+    for path in list(folder.parent.iterdir()):
+        if match := pattern.fullmatch(path.name):
+            machine, process = match.groups()
+            dead = machine == _machine() and not psutil.pid_exists(int(process))
+            # Of a process on another machine that shares the disk only the time is known.
+            if dead or _age(path) > DAY:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _age(path: Path) -> float:
+    """Return the seconds since something was put into a folder, 0 if it has just vanished."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return 0
+
+
+def _machine() -> str:
+    return re.sub(r"\W", "_", platform.node()) or "_"
+
+
 def _put_in_place(partial: Path, folder: Path) -> None:
     """Rename a finished folder, moving a damaged one out of the way first."""
     if folder.exists():
         if not damaged_files(folder):
             return  # another process was faster
-        old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
+        old = _temporary(folder)
         folder.replace(old / "damaged")
         shutil.rmtree(old, ignore_errors=True)
     try:
