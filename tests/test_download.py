@@ -337,9 +337,10 @@ def test_a_server_that_is_there_for_some_files_is_a_network(server, tmp_path):
 def test_an_interruption_ends_it_soon_even_if_the_server_stalls(server, tmp_path):
     server.mishaps["/file"] = ["stall"]
     source = f"""
-        import sys
+        import signal, sys
         from pathlib import Path
         from tutorial_lib.data.download import RemoteFile, fetch_all
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's "&" ignores it
         mirrors = ("{server.url}/file", "{server.url}/other")
         fetch_all([RemoteFile("x", mirrors)], Path(sys.argv[1]))
     """
