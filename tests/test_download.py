@@ -152,7 +152,7 @@ def test_mirrors_are_tried_in_turn(server, tmp_path):
     assert server.requests == {"/none": 1, "/dead": 3, "/file": 1}
 
 
-@pytest.mark.parametrize("refusal", [404, "html", 503])
+@pytest.mark.parametrize("refusal", [404, "html", 503, 416])
 def test_a_refusal_leaves_the_part_of_an_earlier_run(server, tmp_path, refusal):
     path = tmp_path / "d" / "file"
     path.parent.mkdir()

@@ -89,7 +89,11 @@ class _Hiccup(Exception):
 
 
 class _Useless(_Hiccup):
-    """What is on the disk is not the beginning of the file; the next try starts afresh."""
+    """What is on the disk is not the beginning of the file; it is thrown away."""
+
+
+class _NoRange(_Hiccup):
+    """The server does not go on where the part ends; the next try asks for the whole file."""
 
 
 def download(
@@ -194,11 +198,12 @@ def _from_mirror(mirror, file, path, patience, meter, session, stop) -> None:
     part = part_path(path)
     if file.checksum:
         meter.add(_length(part))
-    fruitless = 0
+    fruitless, afresh = 0, False
     while True:
         before = _length(part) if file.checksum else 0
+        start = 0 if afresh else before
         try:
-            _receive(mirror, file, part, patience, meter, session, stop)
+            _receive(mirror, file, part, start, patience, meter, session, stop)
             _verify(file, part)
             part.replace(path)
             return
@@ -207,6 +212,7 @@ def _from_mirror(mirror, file, path, patience, meter, session, stop) -> None:
             raise
         except _Hiccup as reason:
             hiccup = reason
+        afresh = isinstance(hiccup, _NoRange)
         if isinstance(hiccup, _Useless):
             part.write_bytes(b"")
             meter.reset()
@@ -223,12 +229,11 @@ def _from_mirror(mirror, file, path, patience, meter, session, stop) -> None:
             raise _Interrupted
 
 
-def _receive(mirror, file, part, patience, meter, session, stop) -> None:
-    """Ask once, and append to the part what arrives."""
+def _receive(mirror, file, part, start, patience, meter, session, stop) -> None:
+    """Ask once, from byte `start` on, and write to the part what arrives."""
     import requests
     import urllib3
 
-    start = _length(part) if file.checksum else 0
     if start and file.size is not None and start >= file.size:
         return  # all of it arrived in an earlier run: check it
     headers = {"Accept-Encoding": "identity", "User-Agent": "fcn-tutorials"}
@@ -254,7 +259,7 @@ def _judge(answer, file: RemoteFile, start: int) -> int:
     if status in BUSY:
         raise _Hiccup(f"answered {status}", _asked_wait(headers.get("Retry-After")))
     if status == 416:
-        raise _Useless("has fewer bytes than the part that is here")
+        raise _NoRange("has fewer bytes than the part that is here")
     if status not in (200, 206):
         raise _Hopeless(f"answered {status}")
     packed = headers.get("Content-Encoding", "identity")
@@ -263,7 +268,7 @@ def _judge(answer, file: RemoteFile, start: int) -> int:
     if headers.get("Content-Type", "").startswith("text/html"):
         raise _Hopeless("sends a web page instead of the file")
     if status == 206 and not headers.get("Content-Range", "").startswith(f"bytes {start}-"):
-        raise _Useless("continued at another byte than it was asked to")
+        raise _NoRange("continued at another byte than it was asked to")
     start = start if status == 206 else 0
     promised = _promised(answer)
     if file.size is not None and promised is not None and start + promised != file.size:
