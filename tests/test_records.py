@@ -249,9 +249,45 @@ def test_corrupt_records_are_reported_with_shard_and_position(written):
         list(records.read_records(folder))
 
 
-def test_the_command_converts_and_lists_problems(tree, tmp_path):
-    import shutil
+def test_the_command_finds_corrupt_records(written):
+    folder, path = written
+    arguments = ["data", "check", "records", str(folder)]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0 and "24 pictures examined, 0 problems" in result.output
+    content = bytearray(path.read_bytes())
+    content[500] ^= 1
+    path.write_bytes(content)
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 1
+    assert f"{path.name}: record 1, at byte 0, is corrupt" in result.output
+    path.write_bytes(content[:-1])  # of another length
+    result = CliRunner().invoke(main, arguments)
+    assert "24 pictures examined, 2 problems" in result.output
 
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda index: index.pop("shards"),
+        lambda index: index.pop("records"),
+        lambda index: index.update(shards=[]),
+        lambda index: index.update(shards={}),
+        lambda index: index["shards"].update(x="y"),
+        lambda index: next(iter(index["shards"].values())).pop("bytes"),
+        lambda index: next(iter(index["shards"].values())).pop("records"),
+    ],
+)
+def test_a_damaged_index_is_one_line(written, change):
+    folder, _ = written
+    index = json.loads((folder / records.INDEX).read_text(encoding="utf-8"))
+    change(index)
+    (folder / records.INDEX).write_text(json.dumps(index))
+    for function in (records.read_records, records.count, records.find_damage):
+        with pytest.raises(InputError, match=r"index.json is damaged; convert"):
+            function(folder)
+
+
+def test_the_command_converts_and_lists_problems(tree, tmp_path):
     copy = tmp_path / "coco"
     shutil.copytree(tree, copy)
     split = CocoSplit(copy, "train")

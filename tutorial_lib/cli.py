@@ -329,7 +329,7 @@ strict_option = click.option("--strict", is_flag=True, help="Stop at the first p
 
 
 @data.command("check")
-@kind_argument
+@click.argument("kind", type=click.Choice(["coco", "voc", "records"]))
 @folder_argument
 @split_option
 @click.option(
@@ -338,7 +338,7 @@ strict_option = click.option("--strict", is_flag=True, help="Stop at the first p
 )  # fmt: skip
 @strict_option
 def check_data(kind: str, folder: Path, split: str, categories, strict: bool) -> None:
-    """Read every picture and mask of a COCO or VOC tree, and list what is damaged."""
+    """Read every picture and mask of a COCO or VOC tree, or records, and list what is damaged."""
     total, problems = 0, []
     for problem in _problems(kind, folder, split, categories):
         if problem is None:
@@ -354,7 +354,11 @@ def check_data(kind: str, folder: Path, split: str, categories, strict: bool) ->
 
 def _problems(kind, folder, split, categories):
     """Yield None for each picture that is read, and a line for each problem."""
-    if kind == "voc":
+    if kind == "records":
+        records = _records()
+        ids = range(records.listed(folder)["records"])
+        damage = records.find_damage(folder)
+    elif kind == "voc":
         from tutorial_lib.data.voc import VocTree
 
         tree = VocTree(folder)
@@ -368,6 +372,15 @@ def _problems(kind, folder, split, categories):
         damage = tree.damage(ids, categories or list(tree.categories))
     yield from damage
     yield from (None for _ in ids)
+
+
+def _records():
+    """Return the module, which brings TensorFlow with it, without TensorFlow's notes."""
+    from tutorial_lib import profiles
+
+    with profiles.native_notes_silenced():
+        from tutorial_lib.data import records
+    return records
 
 
 @data.command()
@@ -390,11 +403,7 @@ def convert(kind, folder, output, split, categories, strict, shards, workers) ->
     COCO: only pictures with one of the categories. Damaged pictures are left out and listed.
     After an interruption the same command goes on.
     """
-    from tutorial_lib import profiles
-
-    with profiles.native_notes_silenced():
-        from tutorial_lib.data import records
-
+    records = _records()
     if kind == "voc":
         from tutorial_lib.data.voc import VocTree
 

@@ -270,15 +270,10 @@ def read_index(folder: Path) -> dict:
     """Return the index of a folder of records.
 
     Raises:
-        InputError: if it is missing or of another version, or a file is missing or not as long as
-            it says.
+        InputError: if it is missing, damaged or of another version, or a file is missing or not
+            as long as it says.
     """
-    try:
-        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise InputError(f"{folder} holds no {INDEX}; convert the data set again") from None
-    if not isinstance(index, dict) or index.get("version") != RECORD_VERSION:
-        raise InputError(f"{folder} has records of another version; convert the data set again")
+    index = listed(folder)
     for name, shard in index["shards"].items():
         path = folder / name
         size = path.stat().st_size if path.is_file() else None
@@ -287,6 +282,28 @@ def read_index(folder: Path) -> dict:
             raise InputError(
                 f"{path} {state}, its index says {shard['bytes']:,}; convert the data set again"
             )
+    return index
+
+
+def listed(folder: Path) -> dict:
+    """Return what the index of a folder says, without a look at the files that it names.
+
+    Raises:
+        InputError: if it is missing, damaged or of another version.
+    """
+    try:
+        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise InputError(f"{folder} holds no {INDEX}; convert the data set again") from None
+    if not isinstance(index, dict) or index.get("version") != RECORD_VERSION:
+        raise InputError(f"{folder} has records of another version; convert the data set again")
+    try:
+        numbers = [entry[key] for entry in index["shards"].values() for key in ("bytes", "records")]
+        whole = numbers and all(type(n) is int for n in [*numbers, index["records"]])
+    except (AttributeError, KeyError, TypeError):
+        whole = False
+    if not whole:
+        raise InputError(f"{folder / INDEX} is damaged; convert the data set again")
     return index
 
 
@@ -304,17 +321,12 @@ def find_damage(folder: Path) -> list[str]:
     Raises:
         InputError: if there is no index of this version.
     """
-    try:
-        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-        names = index["shards"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise InputError(f"{folder} holds no {INDEX}; convert the data set again") from None
     damage = []
-    for name, shard in names.items():
+    for name, shard in listed(folder)["shards"].items():
         path = folder / name
         if not path.is_file():
             damage.append(f"{name} is missing")
-        elif path.stat().st_size != shard["bytes"] or file_hash(path) != shard["sha256"]:
+        elif path.stat().st_size != shard["bytes"] or file_hash(path) != shard.get("sha256"):
             damage += [f"{name}: {line}" for line in damaged_records(path, shard["records"])]
     return damage
 
