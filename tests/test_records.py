@@ -1,11 +1,13 @@
 """Records: the same bytes from any number of workers, after any interruption; damage is found."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ import psutil
 import pytest
 import tensorflow as tf
 from click.testing import CliRunner
+from PIL import Image
 from slow_samples import Deadly, Slow
 
 from tutorial_lib import feeding
@@ -20,7 +23,7 @@ from tutorial_lib.cli import main
 from tutorial_lib.data import bundled, encoding, records, shards
 from tutorial_lib.data.coco import CocoSplit
 from tutorial_lib.data.images import Sample
-from tutorial_lib.data.voc import VocTree
+from tutorial_lib.data.voc import VocTree, label_png
 from tutorial_lib.errors import InputError
 
 
@@ -36,7 +39,12 @@ def recipes(tree):
 
 
 def contents(folder):
-    return {p.name: p.read_bytes() for p in folder.iterdir()}
+    return {p.name: p.read_bytes() if p.is_file() else None for p in folder.iterdir()}
+
+
+class Broken:
+    def read(self):
+        raise InputError("interrupted here")
 
 
 def test_bytes_do_not_depend_on_the_workers(recipes, tmp_path):
@@ -81,16 +89,12 @@ def test_recipes_are_small_enough_to_travel(recipes):
 
 
 def test_an_interrupted_conversion_goes_on(recipes, tmp_path):
-    class Broken:
-        def read(self):
-            raise InputError("interrupted here")
-
     folder = tmp_path / "records"
     with pytest.raises(InputError, match="interrupted here"):
         records.write_records([*recipes[:23], Broken()], folder, shards=3)
-    assert not (folder / records.INDEX).exists() and not list(folder.glob(".*"))
-    finished = {p.name: p.stat().st_mtime_ns for p in folder.glob("*.tfrecord")}
-    assert len(finished) == 2
+    assert not (folder / records.INDEX).exists() and not list(folder.rglob(".*"))
+    finished = {p.name: p.stat().st_mtime_ns for p in folder.rglob("*.tfrecord")}
+    assert len(finished) == 2 and not list(folder.glob("*.tfrecord"))
     records.write_records(recipes, folder, shards=3)
     for name, moment in finished.items():
         assert (folder / name).stat().st_mtime_ns == moment, "written again"
@@ -151,7 +155,7 @@ def test_no_process_outlives_a_killed_conversion(tmp_path):
     script, folder = tmp_path / "convert.py", tmp_path / "records"
     script.write_text(textwrap.dedent(source))
     conversion = subprocess.Popen([sys.executable, script, folder])
-    wait_until(lambda: len(list(folder.glob(".*.part"))) == 2)
+    wait_until(lambda: len(list(folder.rglob(".*.part"))) == 2)
     children = psutil.Process(conversion.pid).children(recursive=True)
     conversion.kill()
     conversion.wait()
@@ -171,21 +175,15 @@ def wait_until(true, seconds=60):
 
 
 def test_a_shard_that_was_damaged_meanwhile_is_written_again(recipes, tmp_path):
-    class Broken:
-        def read(self):
-            raise InputError("interrupted here")
-
     with pytest.raises(InputError):
         records.write_records([*recipes[:23], Broken()], tmp_path, shards=3)
-    first = sorted(tmp_path.glob("*.tfrecord"))[0]
+    first = sorted(tmp_path.rglob("*.tfrecord"))[0]
     first.write_bytes(first.read_bytes()[:-5] + b"xxxxx")
     records.write_records(recipes, tmp_path, shards=3)
     assert not records.find_damage(tmp_path)
 
 
 def test_damaged_pictures_are_listed_or_stop_it(recipes, tmp_path):
-    from dataclasses import replace
-
     gone = replace(recipes[3], path=recipes[3].path.with_name("gone.jpg"))
     bad = [*recipes[:3], gone, *recipes[4:]]
     assert records.write_records(bad, tmp_path / "a", tolerant=True) == 23
@@ -195,7 +193,122 @@ def test_damaged_pictures_are_listed_or_stop_it(recipes, tmp_path):
         records.write_records(bad, tmp_path / "b")
     with pytest.raises(InputError, match="none of 1 samples could be read"):
         records.write_records([gone], tmp_path / "c", tolerant=True)
-    assert not (tmp_path / "c" / records.INDEX).exists()
+    assert not list((tmp_path / "c").iterdir())
+
+
+def own_copies(recipes, folder):
+    """Return recipes whose pictures a test may change."""
+    folder.mkdir()
+    return [
+        replace(recipe, path=Path(shutil.copy(recipe.path, folder / recipe.path.name)))
+        for recipe in recipes
+    ]
+
+
+def test_a_picture_that_was_changed_meanwhile_is_read_again(recipes, tmp_path):
+    mine = own_copies(recipes[:3], tmp_path / "pictures")
+    folder = tmp_path / "records"
+    with pytest.raises(InputError, match="interrupted here"):
+        records.write_records([*mine[:2], Broken()], folder, shards=3)
+    Image.new("RGB", mine[0].shape[::-1]).save(mine[0].path)
+    records.write_records(mine, folder, shards=3)
+    records.write_records(mine, tmp_path / "fresh", shards=3)
+    assert contents(folder) == contents(tmp_path / "fresh")
+
+
+def test_a_mask_that_was_changed_meanwhile_is_read_again(tmp_path):
+    tree = VocTree(bundled.voc_tree(train=1, val=1, home=tmp_path))
+    recipe = tree.recipe(tree.ids("train")[0])
+    with pytest.raises(InputError, match="interrupted here"):
+        records.write_records([recipe, Broken()], tmp_path / "records", shards=2)
+    recipe.labels_path.write_bytes(label_png(np.full_like(recipe.read().labels, 7)))
+    records.write_records([recipe, recipe], tmp_path / "records", shards=2)
+    for record in records.read_records(tmp_path / "records"):
+        assert (record["labels"] == 7).numpy().all()
+
+
+def test_after_nothing_could_be_read_all_is_tried_again(recipes, tmp_path):
+    class Locked:
+        locked = True
+
+        def read(self):
+            if self.locked:
+                raise InputError("no permission")
+            return recipes[0].read()
+
+        def __repr__(self):
+            return "the same before and after"
+
+    sample = Locked()
+    with pytest.raises(InputError, match="none of 1 samples could be read"):
+        records.write_records([sample], tmp_path, tolerant=True)
+    sample.locked = False
+    assert records.write_records([sample], tmp_path, tolerant=True) == 1
+
+
+def test_older_records_stay_until_the_new_ones_are_whole(recipes, tmp_path):
+    folder, fresh = tmp_path / "records", tmp_path / "fresh"
+    records.write_records(recipes, folder, shards=4)
+    before = contents(folder)
+    with pytest.raises(InputError, match="interrupted here"):
+        records.write_records([*recipes[:7], Broken()], folder, shards=2)
+    assert contents(folder) == before | {records.UNFINISHED: None}
+    assert not records.find_damage(folder)
+    records.write_records(recipes[:8], folder, shards=2)
+    records.write_records(recipes[:8], fresh, shards=2)
+    assert contents(folder) == contents(fresh)
+
+
+@pytest.mark.parametrize("moved", [0, 1, 2])
+def test_new_records_can_be_interrupted_while_they_take_their_place(
+    recipes, tmp_path, monkeypatch, moved
+):
+    folder, fresh = tmp_path / "records", tmp_path / "fresh"
+    records.write_records(recipes[:9], folder, shards=4)
+    replace_file, left = Path.replace, [moved]
+
+    def interrupted(path, target):
+        if Path(target).parent == folder and Path(target).suffix == ".tfrecord":
+            left[0] -= 1
+            if left[0] < 0:
+                raise KeyboardInterrupt
+        return replace_file(path, target)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "replace", interrupted)
+        records.write_records(recipes, folder, shards=3)
+    with pytest.raises(InputError, match="is missing, .* convert the data set again"):
+        records.read_records(folder)
+    records.write_records(recipes, folder, shards=2)
+    records.write_records(recipes, fresh, shards=2)
+    assert contents(folder) == contents(fresh)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("index.json", '{"mine": true}'),
+        ("index.json", '{"version": 2, "shards": {"../thesis.txt": {}}}'),
+        ("notes.txt", "mine"),
+        ("00000-of-00001.tfrecord", "mine"),
+    ],
+)
+def test_a_folder_with_something_else_is_left_alone(recipes, tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match="holds something else than records"):
+        records.write_records(recipes[:1], tmp_path, shards=1)
+    assert contents(tmp_path) == {name: text.encode()}
+
+
+def test_records_of_an_older_version_are_replaced(recipes, tmp_path):
+    old = tmp_path / "00001-of-00002.tfrecord"
+    old.write_bytes(b"old")
+    index = {"version": 1, "shards": {old.name: 3}}
+    (tmp_path / records.INDEX).write_text(json.dumps(index))
+    with pytest.raises(InputError, match="another version"):
+        records.find_damage(tmp_path)
+    records.write_records(recipes[:1], tmp_path, shards=1)
+    assert records.count(tmp_path) == 1 and not old.exists()
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(recipes, tmp_path):

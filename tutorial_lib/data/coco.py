@@ -191,6 +191,10 @@ class CocoRecipe:
     def id(self) -> str:
         return self.path.stem
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (self.path,)
+
     def labels(self) -> np.ndarray:
         """Draw the label map; see `CocoSplit.labels`."""
         labels = np.zeros(self.shape, np.uint8)

@@ -20,7 +20,10 @@ PACKING = 3
 
 
 class Recipe(Protocol):
-    """What a sample can be read from, in any process: `CocoRecipe`, `VocRecipe`."""
+    """What a sample can be read from, in any process: `CocoRecipe`, `VocRecipe`.
+
+    If it has `files`, their paths, the sample is read anew when one of them has changed.
+    """
 
     def read(self) -> Sample:
         """Read it; InputError if it is damaged."""

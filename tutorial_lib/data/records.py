@@ -12,8 +12,11 @@ Encoded pictures, not raw pixels: a record is about as large as the file that it
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import re
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -29,6 +32,8 @@ from tutorial_lib.errors import InputError
 from tutorial_lib.files import write_atomically
 
 INDEX = "index.json"
+UNFINISHED = "unfinished-records"  # within a folder: where new ones lie until they are whole
+SHARD = re.compile(r"\d{5,}-of-\d{5,}\.tfrecord")
 FEATURES = {
     "version": tf.io.FixedLenFeature([], tf.int64),
     "id": tf.io.FixedLenFeature([], tf.string),
@@ -81,8 +86,8 @@ def write_records(
     """Write samples into `shards` files, dealt out in turn, and an index; return their number.
 
     The bytes of the files depend on the samples and the number of shards alone, not on the number
-    of workers. A shard appears under its name when it is whole; if the conversion is interrupted,
-    the same call goes on with the shards that are missing.
+    of workers. Shards are kept apart until all are whole, and then take the place of older records.
+    If the conversion is interrupted, the same call goes on with the shards that are missing.
 
     Args:
         samples: The samples, or their recipes.
@@ -94,7 +99,8 @@ def write_records(
         progress: Show a bar.
 
     Raises:
-        InputError: if there are no samples, one is damaged, or the folder cannot be written.
+        InputError: if there are no samples, one is damaged, or the folder cannot be written or
+            holds something else than records.
     """
     from tqdm import tqdm
 
@@ -102,24 +108,49 @@ def write_records(
     samples = [encoded(s) if isinstance(s, Sample) else s for s in samples]
     if not samples:
         raise InputError("there are no samples to convert; is the split empty?")
+    _old_shards(folder)  # refuses a folder that holds something else, before the work
     number = max(1, min(shards, len(samples)))
+    unfinished = folder / UNFINISHED
     parts = [
-        Shard(folder / f"{n:05d}-of-{number:05d}.tfrecord", tuple(samples[n::number]), tolerant)
+        Shard(unfinished / f"{n:05d}-of-{number:05d}.tfrecord", tuple(samples[n::number]), tolerant)
         for n in range(number)
     ]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        unfinished.mkdir(parents=True, exist_ok=True)
         with tqdm(total=len(samples), unit=" pictures", disable=not progress, leave=False) as bar:
             todo = [part for part in parts if finished(part) is None]
             bar.update(len(samples) - sum(len(part.samples) for part in todo))
             write_shards(todo, workers, bar.update)
-        return _write_index(folder, parts)
+        return _put_in_place(folder, parts)
     except OSError as error:
         raise cannot_write(folder, error) from None
+    finally:
+        with contextlib.suppress(OSError):  # what is in it is needed to go on
+            unfinished.rmdir()
 
 
-def _write_index(folder: Path, parts: list[Shard]) -> int:
-    """Gather what is noted about each file; return the number of records.
+def _old_shards(folder: Path) -> list[Path]:
+    """Return the files of the records that lie in a folder already, of any version.
+
+    Raises:
+        InputError: if something else lies there, which is not ours to replace.
+    """
+    if not {path.name for path in folder.glob("[!.]*")} - {UNFINISHED}:
+        return []
+    try:
+        names = list(json.loads((folder / INDEX).read_text(encoding="utf-8"))["shards"])
+        if all(map(SHARD.fullmatch, names)):
+            return [folder / name for name in names]
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    raise InputError(f"{folder} holds something else than records; give a new or an empty folder")
+
+
+def _put_in_place(folder: Path, parts: list[Shard]) -> int:
+    """Replace older records by the parts, which are whole, and return the number of records.
+
+    The index always names every file of records in the folder, so whatever interrupts this, it is
+    noticed when they are read, and the next conversion knows what to replace.
 
     Raises:
         InputError: if there are none.
@@ -129,6 +160,7 @@ def _write_index(folder: Path, parts: list[Shard]) -> int:
     count = sum(state["records"] for state in states.values())
     problems = [line for state in states.values() for line in state["problems"]]
     if not count:
+        shutil.rmtree(folder / UNFINISHED)
         raise InputError(f"none of {len(problems)} samples could be read; the first: {problems[0]}")
     index = {
         "version": RECORD_VERSION,
@@ -139,9 +171,12 @@ def _write_index(folder: Path, parts: list[Shard]) -> int:
         },
         "problems": problems,
     }
+    for old in _old_shards(folder):
+        old.unlink(missing_ok=True)
     write_atomically(folder / INDEX, json.dumps(index, indent=1))
     for part in parts:
-        part.state_path.unlink(missing_ok=True)
+        part.path.replace(folder / part.path.name)
+    shutil.rmtree(folder / UNFINISHED)
     return count
 
 

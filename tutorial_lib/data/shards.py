@@ -17,7 +17,7 @@ import signal
 import struct
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import google_crc32c
@@ -39,22 +39,34 @@ class Shard:
         path: Its name.
         samples: What goes in.
         tolerant: Leave damaged samples out.
-        key: A digest of all that; another one, and the file is written anew.
     """
 
     path: Path
     samples: tuple[Recipe | Encoded, ...]
     tolerant: bool = False
-    key: str = field(init=False)
 
-    def __post_init__(self) -> None:
+    def key(self) -> str:
+        """Return a digest of what goes in: when it changes, the file has to be written anew."""
         text = f"{RECORD_VERSION} {PACKING} {self.tolerant} {self.samples!r}"
-        object.__setattr__(self, "key", hashlib.sha256(text.encode()).hexdigest())
+        digest = hashlib.sha256(text.encode())
+        for sample in self.samples:
+            for path in getattr(sample, "files", ()):
+                digest.update(_file_state(path).encode())
+        return digest.hexdigest()
 
     @property
     def state_path(self) -> Path:
         """Where it is noted that the file is whole, until the index says so."""
         return self.path.with_suffix(".done.json")
+
+
+def _file_state(path: Path) -> str:
+    """Return what changes when a file does."""
+    try:
+        state = path.stat()
+    except OSError:
+        return "none;"
+    return f"{state.st_size} {state.st_mtime_ns};"
 
 
 def write_shards(shards: Sequence[Shard], workers: int, written: Callable[[int], object]) -> None:
@@ -109,6 +121,7 @@ def write_shard(shard: Shard, written: Callable[[int], object]) -> None:
     """
     part = shard.path.with_name(f".{shard.path.name}.part")
     problems, count, digest = [], 0, hashlib.sha256()
+    key = shard.key()  # of the files as they are before they are read
     try:
         with part.open("wb") as file:
             for sample in shard.samples:
@@ -124,7 +137,7 @@ def write_shard(shard: Shard, written: Callable[[int], object]) -> None:
                     count += 1
                 written(1)
             size = file.tell()
-        state = {"key": shard.key, "records": count, "bytes": size, "sha256": digest.hexdigest()}
+        state = {"key": key, "records": count, "bytes": size, "sha256": digest.hexdigest()}
         part.replace(shard.path)
         write_atomically(shard.state_path, json.dumps(state | {"problems": problems}))
     finally:
@@ -135,7 +148,7 @@ def finished(shard: Shard) -> dict | None:
     """Return records, bytes, sha256 and problems of a file that is there and whole, else None."""
     try:
         state = json.loads(shard.state_path.read_text(encoding="utf-8"))
-        same = state["key"] == shard.key and state["bytes"] == shard.path.stat().st_size
+        same = state["key"] == shard.key() and state["bytes"] == shard.path.stat().st_size
         return state if same and file_hash(shard.path) == state["sha256"] else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

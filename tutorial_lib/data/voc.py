@@ -167,6 +167,10 @@ class VocRecipe:
     image_path: Path
     labels_path: Path
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return self.image_path, self.labels_path
+
     def read(self) -> Sample:
         """Read it; see `VocTree.read`."""
         image, labels = read_image(self.image_path), read_labels(self.labels_path)
