@@ -49,7 +49,8 @@ def test_what_leaves_the_picture_is_cut_off():
     assert inside.sum() == 16
     assert np.array_equal(decode([[-9, 2, 6, 2, 6, 6, -9, 6]])[2:6, :6], np.ones((4, 6)))
     assert not decode([[40, 40, 50, 40, 50, 50]]).any()
-    assert decode([[-1e12, -1e12, 1e12, -1e12, 1e12, 1e12, -1e12, 1e12]]).all()
+    for far in (10**12, 1e12, 10**400):
+        assert decode([[-far, -far, far, -far, far, far, -far, far]]).all()
 
 
 @pytest.mark.parametrize("empty", [[], [[]], [[1, 1]], [[1, 1, 2, 2]]])
@@ -70,12 +71,15 @@ def test_an_odd_number_at_the_end_is_dropped():
         ([5], "no list"),
         ([["a"] * 6], "something else than numbers"),
         ([[float("nan")] * 6], "something else than numbers"),
+        ([[[1, 2], [3, 4], [5, 6]]], "something else than numbers"),
+        ([[[1, 2], [3, 4], [5, 6], [7, 8], [9, 9], [1, 3]]], "something else than numbers"),
         ({"counts": [96], "size": [12, 8]}, r"run lengths for \[12, 8\], its picture is"),
         ({"counts": [90], "size": [8, 12]}, "do not fill the picture"),
         ({"counts": [200, -104], "size": [8, 12]}, "do not fill the picture"),
         ({"counts": "abcde", "size": [8, 12]}, "do not fill the picture"),
         ({"counts": "", "size": [8, 12]}, "do not fill the picture"),
         ({"counts": "\0\0\0", "size": [8, 12]}, "do not fill the picture"),
+        ({"counts": "\ud800", "size": [8, 12]}, "do not fill the picture"),
     ],
 )
 def test_what_is_broken_names_file_and_id(segmentation, message):
@@ -136,6 +140,21 @@ BROKEN = {
         {"id": 9, "file_name": "9.jpg", "height": 0, "width": 5},
         "image 9 has the size",
     ),
+    "an image of a height that is no number": (
+        "images",
+        {"id": 9, "file_name": "9.jpg", "height": True, "width": 5},
+        "image 9 has the size",
+    ),
+    "half a character": (
+        "images",
+        {"id": 9, "file_name": "\ud800.jpg", "height": 8, "width": 5},
+        r"image 9 has the file name '\\ud800.jpg'",
+    ),
+    "a name of two lines": (
+        "images",
+        {"id": 9, "file_name": "a\n.jpg", "height": 8, "width": 5},
+        r"image 9 has the file name 'a\\n.jpg'",
+    ),
     "a path": (
         "images",
         {"id": 9, "file_name": "../../x.jpg", "height": 8, "width": 5},
@@ -162,6 +181,21 @@ BROKEN = {
         {"id": 9, "image_id": 1, "category_id": 99},
         "annotation 9 has the category 99, which is not listed",
     ),
+    "an annotation of a list": (
+        "annotations",
+        {"id": 9, "image_id": [1], "category_id": 17},
+        r"annotation 9 belongs to image \[1\], which is not listed",
+    ),
+    "an annotation of a text": (
+        "annotations",
+        {"id": 9, "image_id": "\ud800", "category_id": 17},
+        r"annotation 9 belongs to image '\\ud800', which is not listed",
+    ),
+    "an annotation of a category that is an object": (
+        "annotations",
+        {"id": 9, "image_id": 1, "category_id": {}},
+        "annotation 9 has the category {}, which is not listed",
+    ),
     "a category without a name": ("categories", {"id": 5}, "category 5 has no name"),
 }
 
@@ -177,6 +211,33 @@ def test_entries_that_cannot_be_used_are_listed_or_refused(tree, name):
     assert len(split.image_ids()) == 3 and split.read(1, ["cat"]).labels.sum() == 16
     with pytest.raises(InputError, match=message):
         opened(tree, strict=True)
+
+
+def test_endless_nesting_is_not_json(tree):
+    opened(tree)
+    (tree[0] / "annotations" / "instances_train2017.json").write_text("[" * 200_000)
+    with pytest.raises(InputError, match="is not JSON"):
+        coco.CocoSplit(tree[0], "train")
+
+
+def test_a_wrong_size_is_noticed_before_a_mask_of_that_size_is_drawn(tree, monkeypatch):
+    tree[1]["images"][0].update(height=60_000, width=60_000)
+    split = opened(tree)
+    monkeypatch.setattr(np, "zeros", lambda *_: pytest.fail("a label map was made"))
+    monkeypatch.setattr(coco_mask, "decode", lambda _: pytest.fail("a mask was drawn"))
+    with pytest.raises(InputError, match="1.jpg is 12×8 pixels, its mask 60000×60000"):
+        split.read(1, ["cat"])
+    (line,) = split.damage([1], ["cat"])
+    assert "1.jpg is 12×8" in line
+
+
+def test_a_category_has_one_label(tree):
+    with pytest.raises(InputError, match="a category is named twice: cat, cat"):
+        opened(tree).labels(1, ["cat", "cat"])
+    arguments = ["data", "convert", "coco", str(tree[0]), str(tree[0] / "out")]
+    result = CliRunner().invoke(main, [*arguments, "-c", "cat", "-c", "cat"])
+    assert result.exit_code == 1 and not (tree[0] / "out").exists()
+    assert result.output == "Error: a category is named twice: cat, cat\n"
 
 
 def test_damaged_pictures_are_listed_with_their_id(tree):

@@ -131,7 +131,7 @@ def test_an_annotation_that_is_neither_polygon_nor_run_lengths(coco):
     def change(tree):
         tree["annotations"][0]["segmentation"] = {"counts": "\0", "size": "no"}
 
-    with pytest.raises(InputError, match="annotation 1 holds run lengths for no"):
+    with pytest.raises(InputError, match="annotation 1 holds run lengths for 'no'"):
         CocoSplit(coco(change), "train").labels(1, ["cat"])
 
 

@@ -14,6 +14,7 @@ import contextlib
 import io
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -24,6 +25,8 @@ from tutorial_lib.data import note_use
 from tutorial_lib.data.images import VOID, Sample, check_same_size, read_image
 from tutorial_lib.errors import InputError, check_choice
 
+# In a file name: other folders, other drives, and what is no text or not of one line.
+BAD_CHARACTERS = re.compile(r"[\\:\x00-\x1f\ud800-\udfff]")
 SINGULAR = {"images": "image", "annotations": "annotation", "categories": "category"}
 
 
@@ -118,8 +121,10 @@ class CocoSplit:
         """Return what has to be read and drawn for one sample, without doing it.
 
         Raises:
-            InputError: if a category is unknown.
+            InputError: if a category is unknown or named twice: it cannot have two labels.
         """
+        if len(set(categories)) < len(categories):
+            raise InputError(f"a category is named twice: {', '.join(categories)}")
         entry = self._coco.imgs[image_id]
         outlines = tuple(
             Outline(a["id"], VOID if a.get("iscrowd") else label, a.get("segmentation"))
@@ -204,26 +209,38 @@ class CocoRecipe:
 
     def draw(self, outline: Outline) -> np.ndarray:
         """Decode one outline; see `decode`."""
-        where = f"{self.source}: annotation {outline.id}"
-        return decode(outline.segmentation, *self.shape, where)
+        return decode(outline.segmentation, *self.shape, self._where(outline))
+
+    def runs(self, outline: Outline):
+        """Check one outline without drawing it; see `run_lengths`."""
+        return run_lengths(outline.segmentation, *self.shape, self._where(outline))
+
+    def _where(self, outline: Outline) -> str:
+        return f"{self.source}: annotation {outline.id}"
 
     def read(self) -> Sample:
         """Read the picture and draw its label map; see `CocoSplit.read`."""
-        image, labels = read_image(self.path), self.labels()
-        check_same_size(self.path, image, labels)
-        return Sample(self.id, image, labels, self.path)
+        image = self._image()
+        return Sample(self.id, image, self.labels(), self.path)
+
+    def _image(self) -> np.ndarray:
+        """Read the picture; its size is compared first, for a wrong one may fill the memory."""
+        image = read_image(self.path)
+        check_same_size(self.path, image, np.broadcast_to(np.uint8(0), self.shape))
+        return image
 
     def problems(self) -> list[str]:
         """Return a line for each thing that keeps this sample from being read: all, not one."""
         found = []
+        examine = self.draw
         try:
-            image = read_image(self.path)
-            check_same_size(self.path, image, np.broadcast_to(np.uint8(0), self.shape))
+            self._image()
         except InputError as problem:
             found.append(str(problem))
+            examine = self.runs  # of what size it should be drawn is in doubt
         for outline in self.outlines:
             try:
-                self.draw(outline)
+                examine(outline)
             except InputError as problem:
                 found.append(str(problem))
         return found
@@ -244,19 +261,27 @@ def decode(segmentation, height: int, width: int, where: str) -> np.ndarray:
     """
     from pycocotools import mask as coco_mask
 
-    if isinstance(segmentation, list):
-        if not all(isinstance(polygon, list) for polygon in segmentation):
-            raise InputError(f"{where} holds a polygon that is no list; mend it")
-        polygons = [_checked_polygon(p, where) for p in segmentation if len(p) >= 6]
-        if not polygons:
-            return np.zeros((height, width), bool)
-        runs = coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
-    else:
-        runs = _checked_runs(segmentation, height, width, where)
+    runs = run_lengths(segmentation, height, width, where)
     try:
         return coco_mask.decode(runs).astype(bool)
     except Exception:  # pycocotools raises whatever its C code runs into
         raise InputError(f"{where} holds run lengths that cannot be decoded; mend it") from None
+
+
+def run_lengths(segmentation, height: int, width: int, where: str):
+    """Check polygons or run lengths and return them in pycocotools' own form; see `decode`."""
+    from pycocotools import mask as coco_mask
+
+    if not isinstance(segmentation, list):
+        return _checked_runs(segmentation, height, width, where)
+    if not all(isinstance(polygon, list) for polygon in segmentation):
+        raise InputError(f"{where} holds a polygon that is no list; mend it")
+    polygons = [_checked_polygon(polygon, where) for polygon in segmentation]
+    polygons = [polygon for polygon in polygons if len(polygon) >= 6]
+    if not polygons:
+        nothing = {"size": [height, width], "counts": [height * width]}
+        return coco_mask.frPyObjects(nothing, height, width)
+    return coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
 
 
 def _checked_polygon(polygon, where: str) -> list[float]:
@@ -266,11 +291,11 @@ def _checked_polygon(polygon, where: str) -> list[float]:
     outside, and pycocotools would walk all the way.
     """
     far = 1e5
-    numbers = all(isinstance(v, int | float) and math.isfinite(v) for v in polygon)
+    numbers = all(isinstance(v, int | float) and abs(v) < math.inf for v in polygon)
     if not numbers:
         raise InputError(f"{where} holds a polygon of something else than numbers; mend it")
     polygon = polygon[: len(polygon) // 2 * 2]
-    return [min(max(float(v), -far), far) for v in polygon]
+    return [float(min(max(v, -far), far)) for v in polygon]
 
 
 def _checked_runs(segmentation, height: int, width: int, where: str):
@@ -283,17 +308,18 @@ def _checked_runs(segmentation, height: int, width: int, where: str):
     size = segmentation.get("size")
     if size != [height, width]:
         raise InputError(
-            f"{where} holds run lengths for {size}, its picture is {[height, width]}; mend it"
+            f"{where} holds run lengths for {size!r}, its picture is {[height, width]}; mend it"
         )
     if isinstance(counts, list):
         whole = all(isinstance(n, int) and n >= 0 for n in counts)
         if not whole or sum(counts) != height * width:
             raise InputError(f"{where} holds run lengths that do not fill the picture; mend it")
         return coco_mask.frPyObjects(segmentation, height, width)
-    runs = {"size": size, "counts": counts.encode() if isinstance(counts, str) else counts}
-    if sum(_uncompressed(runs["counts"])) != height * width:
+    # Characters beyond ASCII are no run lengths, and some cannot even be encoded.
+    text = counts.encode("ascii", "replace") if isinstance(counts, str) else counts
+    if not counts.isascii() or sum(_uncompressed(text)) != height * width:
         raise InputError(f"{where} holds run lengths that do not fill the picture; mend it")
-    return runs
+    return {"size": size, "counts": text}
 
 
 def _uncompressed(text: bytes) -> list[int]:
@@ -334,7 +360,7 @@ def _load(path: Path) -> dict:
             f"{path} is missing; give the folder that holds annotations/, train2017/ and val2017/ "
             "as data_dir, or see data/README.md"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # the last: nested without end
         raise InputError(f"{path} is not JSON ({error}); fetch it again") from None
     parts = dataset if isinstance(dataset, dict) else {}
     lists = ("images", "annotations", "categories")
@@ -367,16 +393,17 @@ def _drop_unusable(dataset: dict) -> list[str]:
 
     def image_fault(entry: dict) -> str:
         sides = entry.get("height"), entry.get("width")
-        if not all(isinstance(side, int) and 0 < side < 65536 for side in sides):
+        if not all(type(side) is int and 0 < side < 65536 for side in sides):  # True is none
             return f"has the size {sides}"
         name = entry.get("file_name")
         return "" if _is_plain_name(name) else f"has the file name {name!r}"
 
     def annotation_fault(entry: dict) -> str:
-        if entry.get("image_id") not in images:
-            return f"belongs to image {entry.get('image_id')}, which is not listed"
-        if entry.get("category_id") not in categories:
-            return f"has the category {entry.get('category_id')}, which is not listed"
+        image, category = entry.get("image_id"), entry.get("category_id")
+        if not isinstance(image, int) or image not in images:
+            return f"belongs to image {image!r}, which is not listed"
+        if not isinstance(category, int) or category not in categories:
+            return f"has the category {category!r}, which is not listed"
         return ""
 
     categories = kept("categories", category_fault)
@@ -391,7 +418,7 @@ def _has_id(entry) -> bool:
 
 def _is_plain_name(name) -> bool:
     """Say whether a file name stays in its folder; the JSON may come from anywhere."""
-    if not isinstance(name, str) or not name or "\\" in name or ":" in name or "\0" in name:
+    if not isinstance(name, str) or not name or BAD_CHARACTERS.search(name):
         return False
     path = PurePosixPath(name)
     return not path.is_absolute() and ".." not in path.parts
