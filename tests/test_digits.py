@@ -76,6 +76,14 @@ def test_a_missing_or_damaged_mnist_is_one_line(tmp_path, arrays):
     (tmp_path / "mnist.npz").write_bytes(b"PK\x03\x04 not really")
     with pytest.raises(InputError, match="mnist.npz is damaged"):
         mnist.load("mnist", str(tmp_path))
+    np.savez_compressed(tmp_path / "mnist.npz", **arrays)
+    whole = bytearray((tmp_path / "mnist.npz").read_bytes())
+    whole[5000:5100] = bytes(100)
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    for content in (whole, (tmp_path / "array.npy").read_bytes()):
+        (tmp_path / "mnist.npz").write_bytes(content)
+        with pytest.raises(InputError, match="mnist.npz is damaged"):
+            mnist.load("mnist", str(tmp_path))
     np.savez_compressed(tmp_path / "mnist.npz", **{**arrays, "y_test": np.zeros(3, np.uint8)})
     with pytest.raises(InputError, match="y_test is uint8"):
         mnist.load("mnist", str(tmp_path))

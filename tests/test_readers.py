@@ -1,6 +1,9 @@
 """The COCO and VOC readers and the records: right on good input, one clear line on bad input."""
 
+import io
 import json
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -8,7 +11,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from tutorial_lib.cli import main
-from tutorial_lib.data import bundled, encoding, images, records
+from tutorial_lib.data import bundled, encoding, images, records, sbd
 from tutorial_lib.data.coco import CocoSplit
 from tutorial_lib.data.images import Sample
 from tutorial_lib.data.voc import CLASSES, VocTree, colormap
@@ -140,6 +143,31 @@ def test_an_unknown_category_lists_the_known(coco):
         CocoSplit(coco(), "train").image_ids("unicorn")
 
 
+def png(width, height, extra=b""):
+    """Return a gray PNG without its pixels."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + extra + chunk(b"IDAT", b"")
+
+
+def chunk(kind, content):
+    check = struct.pack(">I", zlib.crc32(kind + content))
+    return struct.pack(">I", len(content)) + kind + content + check
+
+
+def huge_text():
+    """Return a part of a PNG that would unpack to 70 MiB."""
+    return chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(70 << 20)))
+
+
+def unknown_dds():
+    """Return a DDS picture whose kind of pixels Pillow does not know."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (12, 8)).save(buffer, "DDS")
+    content = bytearray(buffer.getvalue())
+    content[80:84] = bytes(4)
+    return content
+
+
 @pytest.fixture
 def voc_root(tmp_path):
     root = tmp_path / "VOCdevkit" / "VOC2012"
@@ -176,7 +204,16 @@ def test_voc_is_found_from_any_of_its_folders(voc_root):
     ("damage", "message"),
     [
         (lambda r: (r / "JPEGImages/a.jpg").write_bytes(b"no"), "a.jpg cannot be decoded"),
+        (lambda r: (r / "JPEGImages/a.jpg").write_bytes(unknown_dds()), "a.jpg cannot be decoded"),
         (lambda r: (r / "SegmentationClass/a.png").unlink(), "a.png is missing"),
+        (
+            lambda r: (r / "SegmentationClass/a.png").write_bytes(png(20_000, 20_000)),
+            "a.png cannot be decoded .*bomb",
+        ),
+        (
+            lambda r: (r / "SegmentationClass/a.png").write_bytes(png(9, 9, huge_text())),
+            "a.png cannot be decoded .*too large",
+        ),
         (lambda r: save_labels(r, np.zeros((8, 8), np.uint8)), "12×8 pixels, its mask 8×8"),
         (lambda r: save_labels(r, np.full((8, 12), 21, np.uint8)), "holds the label 21"),
         (
@@ -185,6 +222,14 @@ def test_voc_is_found_from_any_of_its_folders(voc_root):
         ),
         (lambda r: (r / "ImageSets/Segmentation/train.txt").unlink(), "train.txt is missing"),
         (lambda r: (r / "ImageSets/Segmentation/train.txt").write_text(""), "train.txt is empty"),
+        (
+            lambda r: (r / "ImageSets/Segmentation/train.txt").write_text("é", "latin-1"),
+            "train.txt is no text in UTF-8",
+        ),
+        (
+            lambda r: (r / "ImageSets/Segmentation/train.txt").write_text("a", "utf-16"),
+            "train.txt is no text in UTF-8",
+        ),
     ],
 )
 def test_broken_voc_is_one_line(voc_root, damage, message):
@@ -192,6 +237,27 @@ def test_broken_voc_is_one_line(voc_root, damage, message):
     with pytest.raises(InputError, match=message) as caught:
         list(VocTree(voc_root).samples("train"))
     assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_mask_ends_neither_check_nor_conversion(voc_root, tmp_path):
+    (voc_root / "SegmentationClass/b.png").write_bytes(png(20_000, 20_000))
+    Image.new("RGB", (12, 8)).save(voc_root / "JPEGImages/b.jpg")
+    (voc_root / "ImageSets/Segmentation/train.txt").write_text("a\nb\n")
+    result = CliRunner().invoke(main, ["data", "check", "voc", str(voc_root)])
+    assert "2 pictures examined, 1 problems" in result.output
+    result = CliRunner().invoke(
+        main, ["data", "convert", "voc", str(voc_root), str(tmp_path / "o")]
+    )
+    assert "1 of 2 pictures converted, 1 problems" in result.output
+
+
+def test_a_list_of_sbd_that_is_no_text_is_one_line(voc_root):
+    (voc_root / "val.txt").write_text("é", "latin-1")
+    (voc_root / "train.txt").write_text("b\nc\n")
+    with pytest.raises(InputError, match="val.txt is no text in UTF-8"):
+        sbd.train_aug(voc_root, voc_root)
+    (voc_root / "val.txt").write_text("a\n")
+    assert sbd.train_aug(voc_root, voc_root) == ["b", "c"]  # VOC validates on a
 
 
 def test_voc_becomes_records_and_what_is_damaged_is_listed(voc_root, tmp_path):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,12 +38,21 @@ def read_image(path: Path) -> np.ndarray:
     Raises:
         InputError: if the file is missing or cannot be decoded to its end.
     """
+    with _opened(path) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """Open a picture; whatever goes wrong with it is an InputError that names the file."""
     try:
         with Image.open(path) as picture:
-            return np.asarray(picture.convert("RGB"))
+            yield picture
+    except InputError:
+        raise
     except FileNotFoundError:
         raise InputError(f"{path} is missing; see data/README.md for the layout") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Exception as error:  # damaged bytes make Pillow raise whatever they run into
         raise InputError(f"{path} cannot be decoded ({error}); replace the file") from None
 
 
@@ -67,17 +77,12 @@ def read_labels(path: Path) -> np.ndarray:
     Raises:
         InputError: if the file is missing, damaged, or holds colors instead of class numbers.
     """
-    try:
-        with Image.open(path) as picture:
-            if picture.mode not in ("P", "L"):
-                raise InputError(
-                    f"{path} holds {picture.mode} colors; expected class numbers (palette or gray)"
-                )
-            return np.array(picture)
-    except FileNotFoundError:
-        raise InputError(f"{path} is missing; see data/README.md for the layout") from None
-    except (OSError, SyntaxError) as error:
-        raise InputError(f"{path} cannot be decoded ({error}); replace the file") from None
+    with _opened(path) as picture:
+        if picture.mode not in ("P", "L"):
+            raise InputError(
+                f"{path} holds {picture.mode} colors; expected class numbers (palette or gray)"
+            )
+        return np.array(picture)
 
 
 def check_same_size(image_path: Path, image: np.ndarray, labels: np.ndarray) -> None:

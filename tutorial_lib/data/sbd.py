@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tutorial_lib.data.voc import CLASSES, label_png
+from tutorial_lib.data.voc import CLASSES, label_png, listed_names
 from tutorial_lib.errors import InputError
 from tutorial_lib.files import write_atomically
 
@@ -54,12 +54,10 @@ def train_aug(root: Path, raw: Path) -> list[str]:
         root: VOC's folder `VOC2012`.
         raw: SBD's folder with `train.txt` and `val.txt`.
     """
-    voc = {split: _names(root / "ImageSets/Segmentation" / f"{split}.txt") for split in _SPLITS}
-    everything = voc["train"] | _names(raw / "train.txt") | _names(raw / "val.txt")
-    return sorted(everything - voc["val"])
-
-
-_SPLITS = ("train", "val")
+    lists = root / "ImageSets" / "Segmentation"
+    paths = lists / "train.txt", raw / "train.txt", raw / "val.txt"
+    everything = set().union(*map(listed_names, paths))
+    return sorted(everything.difference(listed_names(lists / "val.txt")))
 
 
 def convert(raw: Path, root: Path, progress: bool = False) -> int:
@@ -93,10 +91,3 @@ def convert(raw: Path, root: Path, progress: bool = False) -> int:
     listing = "".join(f"{name}\n" for name in names).encode()
     write_atomically(root / "ImageSets" / "Segmentation" / "train_aug.txt", listing)
     return len(names)
-
-
-def _names(path: Path) -> set[str]:
-    try:
-        return set(path.read_text(encoding="utf-8").split())
-    except OSError:
-        raise InputError(f"{path} is missing; it lists one image name a line") from None

@@ -70,6 +70,24 @@ def colorize(labels: np.ndarray) -> np.ndarray:
     return colormap()[labels]
 
 
+def listed_names(path: Path, hint: str = "") -> list[str]:
+    """Read a list of image names.
+
+    Args:
+        path: A text file.
+        hint: What to do if it is missing.
+
+    Raises:
+        InputError: if it is missing or no text.
+    """
+    try:
+        return path.read_text(encoding="utf-8").split()
+    except OSError:
+        raise InputError(f"{path} is missing; it lists one image name a line{hint}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is no text in UTF-8; save it as such") from None
+
+
 class VocTree:
     """A `VOC2012` folder with `JPEGImages`, `SegmentationClass` and `ImageSets/Segmentation`."""
 
@@ -105,11 +123,8 @@ class VocTree:
         check_choice("split", split, SPLITS)
         path = self.root / "ImageSets" / "Segmentation" / f"{split}.txt"
         note_use(path)
-        try:
-            ids = path.read_text(encoding="utf-8").split()
-        except OSError:
-            hint = "; `tutorial data fetch sbd` makes it" if split == "train_aug" else ""
-            raise InputError(f"{path} is missing; it lists one image name a line{hint}") from None
+        hint = "; `tutorial data fetch sbd` makes it" if split == "train_aug" else ""
+        ids = listed_names(path, hint)
         if not ids:
             raise InputError(f"{path} is empty; it should list one image name a line")
         if bad := next((name for name in ids if not NAME.fullmatch(name)), None):
