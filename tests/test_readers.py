@@ -7,6 +7,7 @@ import zlib
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from click.testing import CliRunner
 from PIL import Image
 
@@ -299,11 +300,24 @@ def test_records_give_back_what_was_written(tmp_path):
     assert not originals
 
 
-def test_a_jpeg_is_stored_as_it_is(tmp_path):
+@pytest.mark.parametrize("options", [{}, {"restart_marker_rows": 1}, {"progressive": True}])
+def test_a_jpeg_is_stored_as_it_is(tmp_path, options):
     path = tmp_path / "a.jpg"
-    Image.new("RGB", (9, 9), (1, 2, 3)).save(path)
-    sample = Sample("a", images.read_image(path), np.zeros((9, 9), np.uint8), path)
+    noise = np.random.default_rng(0).integers(0, 256, (200, 90, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path, comment=b"\xff\xd5 is no marker here", **options)
+    sample = Sample("a", images.read_image(path), np.zeros((200, 90), np.uint8), path)
     assert encoding.jpeg_bytes(sample) == path.read_bytes()
+
+
+def test_a_jpeg_that_tensorflow_would_refuse_is_encoded_anew(tmp_path):
+    path = tmp_path / "a.jpg"
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
+    Image.fromarray(noise).save(path)
+    content = path.read_bytes()
+    path.write_bytes(content[:-6] + b"\xff\xfe\xff\x00" + content[-2:])  # leads beyond the end
+    sample = Sample("a", images.read_image(path), noise, path)
+    decoded = tf.io.decode_jpeg(encoding.jpeg_bytes(sample), channels=3).numpy()
+    assert np.abs(decoded.astype(int) - sample.image).mean() < 3
 
 
 def test_shuffling_is_the_same_for_the_same_seed(tmp_path):

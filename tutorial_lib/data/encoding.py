@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import zlib
 from dataclasses import dataclass
@@ -17,6 +18,10 @@ RECORD_VERSION = 2  # of the schema; see `records`
 # Goes up when the same sample gives other bytes that any reader of the schema still understands:
 # then records that lie in a cache, or are half written, are made anew.
 PACKING = 3
+# In a JPEG: what is followed by its length, or the end. 0xff before zero is no marker, and one of a
+# restart, 0xd0 to 0xd7, stands alone.
+MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")
+END = b"\xd9"
 
 
 class Recipe(Protocol):
@@ -60,14 +65,31 @@ def encoded(sample: Recipe | Sample | Encoded) -> Encoded:
 
 
 def jpeg_bytes(sample: Sample) -> bytes:
-    """Return the picture as JPEG: its file as it is, or encoded if it has none of that kind."""
+    """Return the picture as JPEG: its file as it is, or encoded if it has none that is sound."""
     if sample.path is not None and sample.path.suffix.lower() in (".jpg", ".jpeg"):
         with Image.open(sample.path) as picture:
             if picture.format == "JPEG" and picture.mode in ("RGB", "L"):
-                return sample.path.read_bytes()
+                content = sample.path.read_bytes()
+                if reaches_its_end(content):
+                    return content
     buffer = io.BytesIO()
     Image.fromarray(sample.image).save(buffer, "JPEG", quality=95, subsampling=0)
     return buffer.getvalue()
+
+
+def reaches_its_end(jpeg: bytes) -> bool:
+    """Say whether the markers of a JPEG lead to the one that ends it.
+
+    Pillow stops reading when it has all pixels. TensorFlow goes on to the end, and refuses a file
+    where a damaged byte among the pixels has made a marker that leads beyond it.
+    """
+    place = 2
+    while found := MARKER.search(jpeg, place):
+        place = found.end()
+        if found[1] == END:
+            return True
+        place += int.from_bytes(jpeg[place : place + 2], "big")
+    return False
 
 
 def png_bytes(labels: np.ndarray) -> bytes:
