@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 import struct
 import zlib
 from dataclasses import dataclass
@@ -18,10 +17,10 @@ RECORD_VERSION = 2  # of the schema; see `records`
 # Goes up when the same sample gives other bytes that any reader of the schema still understands:
 # then records that lie in a cache, or are half written, are made anew.
 PACKING = 3
-# In a JPEG: what is followed by its length, or the end. 0xff before zero is no marker, and one of a
-# restart, 0xd0 to 0xd7, stands alone.
-MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")
+# What follows 0xff in a JPEG: the end; what stands alone, in pixels and for restarts; or a marker
+# with a length.
 END = b"\xd9"
+ALONE = frozenset(bytes([n]) for n in (0, *range(0xD0, 0xD8), 0xFF))
 
 
 class Recipe(Protocol):
@@ -84,11 +83,12 @@ def reaches_its_end(jpeg: bytes) -> bool:
     where a damaged byte among the pixels has made a marker that leads beyond it.
     """
     place = 2
-    while found := MARKER.search(jpeg, place):
-        place = found.end()
-        if found[1] == END:
+    while place := jpeg.find(0xFF, place) + 1:
+        marker = jpeg[place : place + 1]
+        if marker == END:
             return True
-        place += int.from_bytes(jpeg[place : place + 2], "big")
+        if marker not in ALONE:
+            place += 1 + int.from_bytes(jpeg[place + 1 : place + 3], "big")
     return False
 
 
