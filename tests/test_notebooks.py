@@ -14,6 +14,7 @@ import pytest
 from tutorial_lib import execution, storage
 
 PATHS = execution.find_notebooks()
+README = execution.NOTEBOOKS.parent / "README.md"
 IGNORED_LIMIT = {"04_unet_coco_cats": 2}  # elsewhere the banner alone; here measured rates, too
 
 
@@ -174,6 +175,13 @@ def test_shown_sources_are_the_library_as_it_is(path, notebook):
         lines = inspect.getsource(functools.reduce(getattr, rest, names[first])).splitlines()
         stale = [line for line in lines if repr(line)[1:-1] not in stored]
         assert not stale, f"run `tutorial refresh {path.stem[:2]}`: the library now says {stale}"
+
+
+def test_the_readme_describes_the_opening_pictures_as_the_notebooks_do(notebook):
+    opening = re.findall(r"!\[[^\]]+\]\(\.\./docs/[^)]+\)", text(notebook["cells"][0]))
+    assert opening
+    for image in opening:
+        assert image.replace("../", "") in README.read_text(encoding="utf-8")
 
 
 def test_no_path_of_a_machine(notebook):
