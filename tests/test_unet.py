@@ -72,7 +72,7 @@ def test_cut_wires_carry_nothing(nets):
     net.compile("adam", loss=losses.dice_loss)
     for copies, cut in ((True, "up1_crop"), (False, "up1_upconv")):
         other = unet.silenced(net, copies)
-        whole = keras.Model(other.inputs, [other.output, other.get_layer(cut).output])
+        whole = keras.Model(other.inputs[0], [other.output, other.get_layer(cut).output])
         answer, signal = (np.asarray(part) for part in whole(image))
         assert np.abs(signal).max() > 0 and not np.allclose(answer, before)
         # Whatever comes along the wire, the answer stays the same.
