@@ -27,7 +27,7 @@ def prepare(seed: int, settings):
 
     scenes, held_out = settings["scenes"], settings["validation"]
     tree = voc.VocTree(bundled.voc_tree(seed=seed, train=scenes, val=held_out))
-    paths = [tree.labels_path(name) for name in tree.ids("train")]
+    paths = [path for name in tree.ids("train") for path in tree.recipe(name).files]
     folder = records.cached_records("voc-train-160", paths, lambda: tree.samples("train"))
     return folder, list(tree.samples("val"))
 

@@ -48,7 +48,7 @@ def main() -> int:
     ids = tree.ids("train")[:: options.share]
     folder = records.cached_records(
         f"voc-train-{side}-{options.share}",
-        [tree.labels_path(name) for name in ids],
+        [path for name in ids for path in tree.recipe(name).files],
         lambda: (shrink(tree.read(name), side) for name in ids),
     )
     samples = list(tree.samples("val"))
