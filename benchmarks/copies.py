@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
+
+from tutorial_lib.data import data_home
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "checking.md"
@@ -36,9 +37,8 @@ def copy_project(folder: Path, notebooks: Iterable[str]) -> None:
 
 def link_caches(target: Path) -> None:
     """Give a data folder the scenes and records of ours, but no net that was trained here."""
-    home = Path(os.environ.get("TUTORIAL_DATA", ROOT / "data"))
     (target / "cache").mkdir(parents=True, exist_ok=True)
-    for place in (home / "cache").glob("*"):
+    for place in (data_home() / "cache").glob("*"):
         if place.name.startswith(("scenes-", "records-")):
             (target / "cache" / place.name).symlink_to(place.resolve())
 
