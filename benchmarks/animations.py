@@ -17,8 +17,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from tutorial_lib import animation, plotting
-from tutorial_lib.files import write_atomically
+from tutorial_lib.errors import write_atomically
+from tutorial_lib.figures import animation, plotting
 
 FOLDER = Path("build/animations")
 COLUMNS = 3

@@ -15,16 +15,16 @@ import argparse
 import time
 from types import SimpleNamespace
 
-from tutorial_lib import profiles
+from tutorial_lib import notebook
 
-profiles.start("quick")
+notebook.start("quick")
 
 import numpy as np  # noqa: E402
 
-from tutorial_lib import latent  # noqa: E402
-from tutorial_lib.autoencoding import errors, fit, run  # noqa: E402
-from tutorial_lib.data import mnist  # noqa: E402
-from tutorial_lib.models.autoencoder import build_autoencoder  # noqa: E402
+from tutorial_lib import latent_codes
+from tutorial_lib.data.digits import load_digits, scaled
+from tutorial_lib.models.autoencoder import build_autoencoder
+from tutorial_lib.training.autoencoder import errors, fit, run
 
 NEIGHBORS = 15
 PASSES = {"bundled": 64, "mnist": 40}
@@ -32,7 +32,7 @@ PASSES = {"bundled": 64, "mnist": 40}
 
 def quality(encode, decode_encode, train, test, digits) -> tuple[float, float]:
     """Return the mean squared error on the test digits, and the accuracy of neighbors."""
-    accuracy = latent.neighbor_accuracy(
+    accuracy = latent_codes.neighbor_accuracy(
         encode(test).reshape(len(test), -1), digits.test_labels,
         encode(train).reshape(len(train), -1), digits.train_labels, k=NEIGHBORS,
     )  # fmt: skip
@@ -46,16 +46,16 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, help="passes over the training digits")
     options = parser.parse_args()
     dataset = "mnist" if options.mnist else "bundled"
-    digits = mnist.load(dataset, options.mnist or "", digits=[1, 5, 6])
-    train, test = map(mnist.scaled, (digits.train_images, digits.test_images))
+    digits = load_digits(dataset, options.mnist or "", digits=[1, 5, 6])
+    train, test = map(scaled, (digits.train_images, digits.test_images))
     epochs = options.epochs or PASSES[dataset]
     print(f"{len(train):,} digits to train on, {len(test):,} to test on, {epochs} passes\n")
     print("| | error | below PCA | by neighbors | seconds |\n|---|---|---|---|---|")
-    pca = latent.Pca.fit(train, 2)
+    pca = latent_codes.Pca.fit(train, 2)
     linear, accuracy = quality(pca.encode, pca, train, test, digits)
     print(f"| PCA | {linear:.4f} | | {accuracy:.1%} | |", flush=True)
     for seed in options.seeds:
-        profiles.start("quick", seed=seed)
+        notebook.start("quick", seed=seed)
         net, start = build_autoencoder(latent_dim=2), time.perf_counter()
         fit(net, train, test, SimpleNamespace(epochs=epochs, batch_size=32, learning_rate=3e-3))
         seconds = time.perf_counter() - start

@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 
-from tutorial_lib import convolution, profiles
+from tutorial_lib import convolution, notebook
 
 IMAGE, INPUTS, OUTPUTS, KERNEL = 64, 16, 32, 3
 ROUNDS = 15
@@ -39,7 +39,7 @@ def best_times(contestants: dict) -> dict[str, float]:
 
 
 def main() -> None:
-    profiles.start("quick")
+    notebook.start("quick")
     import tensorflow as tf
 
     rng = np.random.default_rng(0)

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tutorial_lib import profiles
+from tutorial_lib import notebook
 from tutorial_lib.data import voc
 from tutorial_lib.data.images import shrink
 
@@ -37,12 +37,13 @@ def main() -> int:
     parser.add_argument("--share", type=int, default=1, help="train on every so many-th photograph")
     parser.add_argument("--keep", type=Path, help="save FCN-8s of the last seed here, *.keras")
     options = parser.parse_args()
-    profiles.start("quick")
-    from tutorial_lib import crf, inference, saving, staged
+    notebook.start("quick")
+    from tutorial_lib import crf, inference
     from tutorial_lib.data import records
     from tutorial_lib.models import backbones, fcn
+    from tutorial_lib.training import fcn_stages, saving
 
-    settings = staged.PHOTOS_QUICK
+    settings = fcn_stages.PHOTOS_QUICK
     side = settings["crop"]
     tree = voc.VocTree(options.devkit)
     ids = tree.ids("train")[:: options.share]
@@ -58,23 +59,23 @@ def main() -> int:
     print("| | " + " | ".join(heads) + " |\n" + "|---" * (len(heads) + 1) + "|", flush=True)
     rows, classes = [], []
     for seed in options.seeds:
-        profiles.start("quick", seed=seed)
+        notebook.start("quick", seed=seed)
         start, nets = time.process_time(), {}
         body = backbones.load_backbone("mobilenet", options.weights)
         for stride, stage in settings["stages"].items():
             nets[stride] = fcn.build_fcn(body, stride)
             if 2 * stride in nets:
                 fcn.warm_start(nets[stride], nets[2 * stride])
-            batches_of = staged.batches_from(folder, settings, seed, stride)
-            staged.train_stage(nets[stride], batches_of, stage)
+            batches_of = fcn_stages.batches_from(folder, settings, seed, stride)
+            fcn_stages.train_stage(nets[stride], batches_of, stage)
         seconds = time.process_time() - start
         views = inference.several_views(nets[8])
-        scores = [staged.evaluate_bands(net, samples, [0, BAND]) for net in nets.values()]
-        scores.append(staged.evaluate_bands(views, samples, [0, BAND]))
+        scores = [fcn_stages.evaluate_bands(net, samples, [0, BAND]) for net in nets.values()]
+        scores.append(fcn_stages.evaluate_bands(views, samples, [0, BAND]))
         rows.append([m[width].mean_iou() for width in (0, BAND) for m in scores])
         if options.train:
             known = (tree.read(name) for name in ids)
-            rows[-1].append(staged.evaluate(nets[8], known).mean_iou())
+            rows[-1].append(fcn_stages.evaluate(nets[8], known).mean_iou())
         classes.append(scores[2][0].iou())
         print(line(f"seed {seed}, {seconds / 60:.1f} min", rows[-1]), flush=True)
     print(line("mean", np.mean(rows, axis=0)))
@@ -86,7 +87,7 @@ def main() -> int:
         few = samples[:: options.crf]
         print(f"\n| {len(few)} photographs | mean IoU | band |\n|---|---|---|")
         for name, refine in (("8s, views", None), ("8s, views, CRF", crf.refine_scores)):
-            scores = staged.evaluate_bands(views, few, [0, BAND], refine=refine)
+            scores = fcn_stages.evaluate_bands(views, few, [0, BAND], refine=refine)
             print(line(name, [matrix.mean_iou() for matrix in scores.values()]), flush=True)
     if options.keep:
         saving.save_net(nets[8], options.keep, voc.CLASSES, short_side=side)

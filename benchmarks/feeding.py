@@ -16,12 +16,12 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
-from tutorial_lib import profiles
+from tutorial_lib import notebook
 
-with profiles.native_notes_silenced():
-    from tutorial_lib import feeding
+with notebook.native_notes_silenced():
+    from tutorial_lib.data import throughput
 
-from tutorial_lib.data import bundled, records
+from tutorial_lib.data import records, scenes
 from tutorial_lib.data.coco import CocoSplit
 
 
@@ -33,20 +33,20 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--repeat", type=int, default=20, help="write each picture so often")
     options = parser.parse_args()
-    profiles.start("quick")
-    split = CocoSplit(options.tree or bundled.coco_tree(train=480, val=120), "train")
+    notebook.start("quick")
+    split = CocoSplit(options.tree or scenes.coco_tree(train=480, val=120), "train")
     ids, wanted = split.image_ids(options.category), [options.category]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         recipes = [split.recipe(number, wanted) for number in ids]
         records.write_records(recipes * options.repeat, folder, 4, workers=os.cpu_count())
         feeds = {
-            "Python generator": feeding.from_generator(split, ids, wanted),
-            "raw files, tf.data": feeding.from_files(split, ids, wanted),
-            "TFRecord": feeding.from_records(folder),
-            "JPEG decoding alone": feeding.decoding([split.image_path(n) for n in ids]),
+            "Python generator": throughput.from_generator(split, ids, wanted),
+            "raw files, tf.data": throughput.from_files(split, ids, wanted),
+            "TFRecord": throughput.from_records(folder),
+            "JPEG decoding alone": throughput.decoding([split.image_path(n) for n in ids]),
         }
-        rounds = [feeding.rates(feeds, options.seconds, 1) for _ in range(options.rounds)]
+        rounds = [throughput.rates(feeds, options.seconds, 1) for _ in range(options.rounds)]
     print(f"{len(ids)} pictures, {os.cpu_count()} cores")
     for feed in feeds:
         shares = [rates[feed] / rates["JPEG decoding alone"] for rates in rounds]

@@ -14,7 +14,7 @@ import time
 import numpy as np
 from sklearn.metrics import confusion_matrix
 
-from tutorial_lib import profiles
+from tutorial_lib import notebook
 from tutorial_lib.metrics import ConfusionMatrix
 
 PICTURES, CLASSES, VOID = 20, 21, 255
@@ -47,7 +47,7 @@ def milliseconds(function, pairs) -> float:
 
 
 def main() -> int:
-    profiles.start("quick")
+    notebook.start("quick")
     import keras
 
     pairs = pictures()

@@ -19,26 +19,27 @@ import tempfile
 import time
 from pathlib import Path
 
-from tutorial_lib import profiles
+from tutorial_lib import notebook
 
-profiles.start("quick")
+notebook.start("quick")
 
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
-from tutorial_lib import finetuning, thresholds  # noqa: E402
-from tutorial_lib.data import records  # noqa: E402
-from tutorial_lib.data.coco import CocoSplit  # noqa: E402
-from tutorial_lib.metrics import ConfusionMatrix  # noqa: E402
-from tutorial_lib.models import unet  # noqa: E402
+from tutorial_lib import thresholds
+from tutorial_lib.data import records
+from tutorial_lib.data.coco import CocoSplit
+from tutorial_lib.metrics import ConfusionMatrix
+from tutorial_lib.models import unet
+from tutorial_lib.training import finetune
 
 
 def build(size: int, weights: Path | None) -> tuple[keras.Model, list]:
     """Return a net and its weights that were learned before."""
     if weights is None:
         return unet.build_unet(size, 3, 12, 3, batch_norm=True), []
-    return finetuning.borrowed_unet(size, weights)
+    return finetune.borrowed_unet(size, weights)
 
 
 def with_mirror(net, x) -> np.ndarray:
@@ -101,7 +102,7 @@ def train(options, folder: Path, seed: int, clock: Clock) -> keras.Model:
     if options.keep and (options.keep / name).is_file():
         net.load_weights(options.keep / name)
         return net
-    finetuning.fine_tune(
+    finetune.fine_tune(
         net,
         learned,
         folder,

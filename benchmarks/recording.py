@@ -11,7 +11,7 @@ OUTPUTS = "MUTATIONS_OUTPUTS"
 
 
 def pytest_runtest_setup(item) -> None:
-    from tutorial_lib.checking import CheckedCell
+    from tutorial_tools.nbval_plugin import CheckedCell
 
     if not hasattr(CheckedCell, "compared"):
         CheckedCell.compared = CheckedCell.compare_outputs
@@ -19,7 +19,7 @@ def pytest_runtest_setup(item) -> None:
 
 
 def write_down(self, test, ref, skip_compare=None) -> bool:
-    from tutorial_lib.storage import canonical_output
+    from tutorial_tools.canonical import canonical_output
 
     with Path(os.environ[OUTPUTS]).open("a", encoding="utf-8") as file:
         row = [self.cell["id"], visible(test), [canonical_output(output) for output in test]]

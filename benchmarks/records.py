@@ -18,8 +18,8 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 # TensorFlow is imported where it is needed: the processes that encode import this file again.
-from tutorial_lib import profiles
-from tutorial_lib.data import bundled, encoding, shards
+from tutorial_lib import notebook
+from tutorial_lib.data import encoding, scenes, shards
 from tutorial_lib.data.coco import CocoSplit
 
 
@@ -80,9 +80,9 @@ def main() -> None:
     parser.add_argument("--category", default="cat")
     parser.add_argument("--repeat", type=int, default=1, help="convert each picture so often")
     options = parser.parse_args()
-    with profiles.native_notes_silenced():
+    with notebook.native_notes_silenced():
         from tutorial_lib.data import records
-    split = CocoSplit(options.tree or bundled.coco_tree(train=480, val=120), "train")
+    split = CocoSplit(options.tree or scenes.coco_tree(train=480, val=120), "train")
     recipes = [split.recipe(n, [options.category]) for n in split.image_ids(options.category)]
     recipes *= options.repeat
     count = len(recipes)

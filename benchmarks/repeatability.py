@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.copies import link_caches, notebook_path  # noqa: E402, the folder is not installed
-from tutorial_lib import execution, storage  # noqa: E402
+from tutorial_tools import canonical, runner
 
 
 def executed(path: Path, output: Path) -> dict:
@@ -31,11 +31,11 @@ def executed(path: Path, output: Path) -> dict:
     Raises:
         SystemExit: if it does not run to its end.
     """
-    result = execution.execute(path, output, {}, execution.CELL_TIMEOUT)
+    result = runner.execute(path, output, {}, runner.CELL_TIMEOUT)
     if result.status != "passed":
         raise SystemExit(f"{result.name}: {result.summary()}")
     print(f"{result.name}: {result.summary()}", flush=True)
-    return json.loads(storage.canonical(json.loads(output.read_text(encoding="utf-8"))))
+    return json.loads(canonical.canonical(json.loads(output.read_text(encoding="utf-8"))))
 
 
 def differing_cells(first: dict, second: dict) -> list[str]:

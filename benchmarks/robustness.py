@@ -33,8 +33,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.copies import copy_project, link_caches, notebook_path, put  # noqa: E402, not installed
-from tutorial_lib import storage  # noqa: E402
-from tutorial_lib.pictures import TOLERANCE  # noqa: E402
+from tutorial_tools import canonical
+from tutorial_tools.image_diff import TOLERANCE
 
 ONE = dict.fromkeys(
     ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"),
@@ -209,7 +209,7 @@ def write_tags(largest: dict[tuple[str, str], float]) -> None:
                 tags = [tag for tag in cell["metadata"]["tags"] if not TAG.fullmatch(tag)]
                 tags.append(f"figure-within-{percent(largest[name, cell['id']])}%")
                 cell["metadata"]["tags"] = tags
-        text = storage.canonical(notebook)
+        text = canonical.canonical(notebook)
         (ROOT / "notebooks" / f"{name}.ipynb").write_text(text, encoding="utf-8")
 
 

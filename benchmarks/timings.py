@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.copies import put  # noqa: E402, the folder is not installed
-from tutorial_lib import junit  # noqa: E402
+from tutorial_tools import junit
 
 SHORT = 5  # seconds; files that take less share a row
 

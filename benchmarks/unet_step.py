@@ -19,16 +19,16 @@ import numpy as np
 
 def keras_step(size: int, batch: int):
     """Return a function that takes one step, and the number of parameters."""
-    from tutorial_lib import profiles
+    from tutorial_lib import notebook
+    from tutorial_lib.training import losses
 
-    profiles.start("full")
+    notebook.start("full")
     import keras
 
-    from tutorial_lib import training
     from tutorial_lib.models import unet
 
     net = unet.build_unet(size)
-    net.compile(keras.optimizers.Adam(1e-4), loss=training.binary_cross_entropy)
+    net.compile(keras.optimizers.Adam(1e-4), loss=losses.binary_cross_entropy)
     output = net.output_shape[1]
     images = np.random.default_rng(0).uniform(-1, 1, (batch, size, size, 3)).astype("float32")
     labels = np.zeros((batch, output, output), "uint8")

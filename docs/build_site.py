@@ -69,9 +69,9 @@ def build(notebooks: list[Path], report: Path, output: Path) -> int:
     """
     from sphinx.cmd.build import main as sphinx
 
-    from tutorial_lib import profiles
+    from tutorial_lib import notebook
 
-    with profiles.native_notes_silenced():
+    with notebook.native_notes_silenced():
         import tensorflow  # noqa: F401, the reference imports it; here its notes are kept back
 
     output.parent.mkdir(parents=True, exist_ok=True)

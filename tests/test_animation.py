@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from matplotlib.colors import to_rgb
 from PIL import Image, ImageSequence
 
-from tutorial_lib import animation, pictures, player, plotting, storage, widgets
 from tutorial_lib import convolution as conv
 from tutorial_lib.errors import InputError
+from tutorial_lib.figures import animation, player, plotting, widgets
+from tutorial_tools import canonical, image_diff
 
 X = np.array([[3, 3, 2, 1, 0], [0, 0, 1, 3, 1], [3, 1, 2, 2, 3], [2, 0, 0, 2, 2], [2, 0, 0, 0, 1]])
 W = np.array([[0, 1, 2], [2, 2, 0], [0, 1, 2]])
@@ -200,7 +201,7 @@ def test_the_opening_animations_are_what_the_library_draws(name, tmp_path):
     animation.save_gif(OPENING[name], tmp_path / name)
     stored = Path(__file__).parents[1] / "docs" / "images" / name
     for old, new in zip(frames(stored), frames(tmp_path / name), strict=True):
-        assert pictures.pixel_distance(old, new) < pictures.TOLERANCE, f"save {name} again"
+        assert image_diff.pixel_distance(old, new) < image_diff.TOLERANCE, f"save {name} again"
 
 
 def frames(path):
@@ -300,7 +301,7 @@ def test_git_keeps_only_the_film_strip_of_sliders(monkeypatch, show, formula):
     assert titles == [formula]
     assert "application/vnd.jupyter.widget-view+json" in bundle
     output = {"output_type": "display_data", "data": bundle, "metadata": metadata}
-    assert set(storage.canonical_output(output)["data"]) == {"image/png", "text/plain"}
+    assert set(canonical.canonical_output(output)["data"]) == {"image/png", "text/plain"}
 
 
 @many

@@ -6,10 +6,10 @@ import sys
 import nbformat
 import pytest
 
-from tutorial_lib import checking
+from tutorial_tools import nbval_plugin
 
 PICTURE = """\
-from tutorial_lib import plotting
+from tutorial_lib.figures import plotting
 
 fig, ax = plotting.figure(title="{title}", size={size})
 ax.plot([0, 1, 2], [0, 1, {last}], linewidth=4)
@@ -32,7 +32,7 @@ ALT = "A line that rises from left to right."
 )
 def test_numbers_may_differ_by_their_tolerance_and_the_words_not_at_all(new, same):
     old = "IoU 0.50 of 1,000 pictures"
-    assert (checking.adopt_numbers(new, old, tolerance=0.05) == old) is same
+    assert (nbval_plugin.adopt_numbers(new, old, tolerance=0.05) == old) is same
 
 
 @pytest.mark.parametrize(
@@ -40,17 +40,17 @@ def test_numbers_may_differ_by_their_tolerance_and_the_words_not_at_all(new, sam
     [
         ([], None),
         (["solution"], None),
-        (["figure-trained"], checking.TRAINED_TOLERANCE),
+        (["figure-trained"], nbval_plugin.TRAINED_TOLERANCE),
         (["figure-within-25%"], 0.25),
         (["figure-trained", "figure-within-25%"], 0.25),
     ],
 )
 def test_tags_say_how_alike_pictures_must_be(tags, share):
-    assert checking.picture_tolerance(tags) == share
+    assert nbval_plugin.picture_tolerance(tags) == share
 
 
 def test_names_are_not_numbers():
-    assert checking.adopt_numbers("conv2d 1.0e-3", "conv3d 1.01e-3", 0.05) == "conv2d 1.01e-3"
+    assert nbval_plugin.adopt_numbers("conv2d 1.0e-3", "conv3d 1.01e-3", 0.05) == "conv2d 1.01e-3"
 
 
 def executed_notebook(path, source):
@@ -78,7 +78,7 @@ def test_nbval_tolerates_numbers_where_a_tag_says_so(tmp_path, tags, passes):
 
 
 def run_nbval(folder):
-    command = [sys.executable, "-m", "pytest", "--nbval", "-p", "tutorial_lib.checking"]
+    command = [sys.executable, "-m", "pytest", "--nbval", "-p", "tutorial_tools.nbval_plugin"]
     options = ["-p", "no:cacheprovider", "--rootdir", str(folder), str(folder)]
     return subprocess.run([*command, *options], capture_output=True, text=True, cwd=folder)
 
@@ -112,7 +112,7 @@ def test_nbval_notices_a_changed_picture(tmp_path, change, complaint):
 
 
 PLAYER = """\
-from tutorial_lib import animation
+from tutorial_lib.figures import animation
 
 animation.play(animation.slide({i}, 3), title="{title}")
 """

@@ -8,9 +8,10 @@ import keras
 import numpy as np
 import pytest
 
-from tutorial_lib import autoencoding, checkpoints, execution, profiles
+from tutorial_lib import notebook
 from tutorial_lib.data.cache import damaged_files
-from tutorial_lib.models import autoencoder
+from tutorial_lib.training import autoencoder, checkpoints
+from tutorial_tools import runner
 
 DATA = tuple(np.random.default_rng(seed).random((8, 28, 28, 1), "float32") for seed in (0, 1))
 REAL_SHIPPED = checkpoints.SHIPPED
@@ -33,7 +34,7 @@ def fits():
 def trained(fits, settings=SETTINGS, data=DATA, **options):
     def fit(net, train, test, settings):
         fits.append(1)
-        return autoencoding.fit(net, train, test, settings)
+        return autoencoder.fit(net, train, test, settings)
 
     return checkpoints.load_or_train(
         "tiny", autoencoder.build_autoencoder, fit, data, settings, **options
@@ -64,7 +65,7 @@ def test_two_trainings_give_the_same_bits_and_retrain_trains(fits, home):
 def test_whatever_decides_the_weights_is_part_of_the_key(fits, home):
     def key(build=autoencoder.build_autoencoder, data=DATA, options=None, **settings):
         settings = SimpleNamespace(**vars(SETTINGS) | settings)
-        return checkpoints.made_of(build, autoencoding.fit, data, settings, options or {})
+        return checkpoints.made_of(build, autoencoder.fit, data, settings, options or {})
 
     other = DATA[0].copy()
     other[3, 14, 14, 0] += 1e-3
@@ -118,7 +119,7 @@ def test_a_shipped_net_saves_the_training(fits, home):
 
 
 def test_the_shipped_nets_are_those_that_notebook_03_asks_for():
-    (path,) = execution.find_notebooks(["03"])
+    (path,) = runner.find_notebooks(["03"])
     cells = {cell["id"]: cell for cell in json.loads(path.read_text("utf-8"))["cells"]}
     asked = set()
 
@@ -127,7 +128,7 @@ def test_the_shipped_nets_are_those_that_notebook_03_asks_for():
         asked.add(f"{name}-{key[:12]}")
         return build(**options), {}
 
-    space = {"profiles": profiles}
+    space = {"notebook": notebook}
     for name in ("03-02", "03-05", "03-61", "03-71"):  # parameters, settings, ten digits, denoiser
         exec("".join(cells[name]["source"]), space)
         space["load_or_train"] = note
@@ -140,15 +141,15 @@ def test_the_learning_rate_reaches_zero_at_the_last_step_whatever_the_epochs():
     for epochs in (1, 3):
         net = autoencoder.build_autoencoder()
         settings = SimpleNamespace(**vars(SETTINGS) | {"epochs": epochs})
-        autoencoding.fit(net, *DATA, settings)
+        autoencoder.fit(net, *DATA, settings)
         assert float(net.optimizer.learning_rate) == pytest.approx(0, abs=1e-9)
 
 
 def test_errors_are_those_of_each_picture():
     images = DATA[0]
-    assert np.array_equal(autoencoding.errors(lambda x: x, images), np.zeros(8))
-    found = autoencoding.errors(lambda x: x + np.float32(0.5), images)
+    assert np.array_equal(autoencoder.errors(lambda x: x, images), np.zeros(8))
+    found = autoencoder.errors(lambda x: x + np.float32(0.5), images)
     np.testing.assert_allclose(found, 0.25, rtol=1e-5)
-    found = autoencoding.errors(lambda x: x, images, np.zeros_like(images))
+    found = autoencoder.errors(lambda x: x, images, np.zeros_like(images))
     np.testing.assert_allclose(found, np.mean(images**2, axis=(1, 2, 3)), rtol=1e-5)
-    assert len(autoencoding.run(lambda x: x, images, batch=3)) == 8
+    assert len(autoencoder.run(lambda x: x, images, batch=3)) == 8

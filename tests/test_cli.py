@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from tutorial_lib import diagnosis
-from tutorial_lib.cli import main
+from tutorial_tools import doctor
+from tutorial_tools.cli import main
 
 
 def call(*arguments):
@@ -25,7 +25,7 @@ def test_help_names_every_command():
 
 def test_help_does_not_import_the_heavy_packages():
     heavy = {"tensorflow", "keras", "papermill", "numpy", "matplotlib"}
-    source = "import sys, tutorial_lib.cli; print(*sys.modules)"
+    source = "import sys, tutorial_tools.cli; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True)
     assert not heavy & set(done.stdout.split())
 
@@ -47,7 +47,7 @@ def test_doctor_reports_what_is_broken(monkeypatch):
     def device():
         raise ImportError("no tensorflow")
 
-    monkeypatch.setattr(diagnosis, "device", device)
+    monkeypatch.setattr(doctor, "device", device)
     result = call("doctor")
     assert result.exit_code == 1
     assert "BAD  device       ImportError: no tensorflow" in result.output
@@ -83,7 +83,7 @@ def test_a_place_that_cannot_be_used_is_one_line(monkeypatch, error, message):
     def refuse():
         raise error
 
-    monkeypatch.setattr(diagnosis, "examine", refuse)
+    monkeypatch.setattr(doctor, "examine", refuse)
     result = call("doctor")
     assert result.exit_code == 1 and result.output == f"Error: {message}\n"
 

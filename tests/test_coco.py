@@ -13,9 +13,9 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from tutorial_lib.cli import main
-from tutorial_lib.data import bundled, coco, encoding
+from tutorial_lib.data import coco, encoding, scenes
 from tutorial_lib.errors import InputError
+from tutorial_tools.cli import main
 
 SQUARE = [2.0, 2.0, 6.0, 2.0, 6.0, 6.0, 2.0, 6.0]
 
@@ -34,7 +34,7 @@ masks = st.tuples(st.integers(1, 30), st.integers(1, 30)).flatmap(
 def test_run_lengths_in_both_forms_come_back(mask):
     runs = coco_mask.encode(np.asfortranarray(mask))
     texts = {"size": list(mask.shape), "counts": runs["counts"].decode()}
-    numbers = bundled.run_lengths(mask.astype(bool))
+    numbers = scenes.run_lengths(mask.astype(bool))
     assert np.array_equal(decode(texts, *mask.shape), mask)
     assert np.array_equal(decode(numbers, *mask.shape), mask)
 

@@ -6,41 +6,41 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tutorial_lib.data import mnist, registry
+from tutorial_lib.data.digits import SHAPES, load_digits, registry, scaled
 from tutorial_lib.errors import InputError
 
 
 def test_bundled_digits():
-    digits = mnist.load()
+    digits = load_digits()
     assert digits.train_images.shape == (3334, 28, 28)
     assert digits.test_images.shape == (1666, 28, 28)
     assert set(np.bincount(digits.test_labels)) == {166, 167}
-    few = mnist.load(digits=[1, 5, 6])
+    few = load_digits(digits=[1, 5, 6])
     assert set(few.train_labels) == {1, 5, 6}
     assert len(few.train_labels) == 1000 and len(few.test_labels) == 500
 
 
 def test_a_limit_keeps_the_first_of_each_kind():
-    whole, few = mnist.load(digits=[1, 5]), mnist.load(digits=[1, 5], limit=7)
+    whole, few = load_digits(digits=[1, 5]), load_digits(digits=[1, 5], limit=7)
     for part in ("train", "test"):
         labels, kept = getattr(whole, f"{part}_labels"), getattr(few, f"{part}_labels")
         assert kept.tolist() == [1] * 7 + [5] * 7
         places = np.concatenate([np.flatnonzero(labels == d)[:7] for d in (1, 5)])
         images = getattr(whole, f"{part}_images")[places]
         assert np.array_equal(images, getattr(few, f"{part}_images"))
-    assert len(mnist.load(digits=[1], limit=9999).train_labels) == 333
+    assert len(load_digits(digits=[1], limit=9999).train_labels) == 333
     with pytest.raises(InputError, match="limit=-1 digits are impossible"):
-        mnist.load(limit=-1)
+        load_digits(limit=-1)
 
 
 def test_scaled_digits_are_what_a_net_takes():
-    images = mnist.scaled(np.array([[[0, 51], [102, 255]]], np.uint8))
+    images = scaled(np.array([[[0, 51], [102, 255]]], np.uint8))
     assert images.dtype == np.float32
     np.testing.assert_allclose(images, [[[[0], [0.2]], [[0.4], [1]]]], rtol=1e-6)
 
 
 def test_no_bundled_digit_is_in_both_parts():
-    digits = mnist.load()
+    digits = load_digits()
     train = {image.tobytes() for image in digits.train_images}
     assert not any(image.tobytes() in train for image in digits.test_images)
 
@@ -48,8 +48,8 @@ def test_no_bundled_digit_is_in_both_parts():
 @pytest.mark.skipif("TUTORIAL_REAL_DATA" not in os.environ, reason="TUTORIAL_REAL_DATA is not set")
 def test_bundled_digits_are_training_digits_of_mnist():
     # So whoever trains on `mnist` must not test on `bundled`.
-    bundled = mnist.load()
-    whole = mnist.load("mnist", str(Path(os.environ["TUTORIAL_REAL_DATA"]).resolve() / "mnist"))
+    bundled = load_digits()
+    whole = load_digits("mnist", str(Path(os.environ["TUTORIAL_REAL_DATA"]).resolve() / "mnist"))
     train = {image.tobytes() for image in whole.train_images}
     assert all(image.tobytes() in train for image in bundled.train_images)
     assert all(image.tobytes() in train for image in bundled.test_images)
@@ -61,21 +61,21 @@ def test_bundled_digits_are_training_digits_of_mnist():
 
 @pytest.fixture
 def arrays():
-    return {name: np.zeros(shape, np.uint8) for name, shape in mnist.SHAPES.items()}
+    return {name: np.zeros(shape, np.uint8) for name, shape in SHAPES.items()}
 
 
 def test_full_mnist_from_a_folder_or_a_file(tmp_path, arrays):
     np.savez_compressed(tmp_path / "mnist.npz", **arrays)
     for place in (tmp_path, tmp_path / "mnist.npz"):
-        assert mnist.load("mnist", str(place), digits=[0]).train_images.shape == (60000, 28, 28)
+        assert load_digits("mnist", str(place), digits=[0]).train_images.shape == (60000, 28, 28)
 
 
 def test_a_missing_or_damaged_mnist_is_one_line(tmp_path, arrays):
     with pytest.raises(InputError, match="run `tutorial data fetch mnist`"):
-        mnist.load("mnist", str(tmp_path))
+        load_digits("mnist", str(tmp_path))
     (tmp_path / "mnist.npz").write_bytes(b"PK\x03\x04 not really")
     with pytest.raises(InputError, match="mnist.npz is damaged"):
-        mnist.load("mnist", str(tmp_path))
+        load_digits("mnist", str(tmp_path))
     np.savez_compressed(tmp_path / "mnist.npz", **arrays)
     whole = bytearray((tmp_path / "mnist.npz").read_bytes())
     whole[5000:5100] = bytes(100)
@@ -83,12 +83,12 @@ def test_a_missing_or_damaged_mnist_is_one_line(tmp_path, arrays):
     for content in (whole, (tmp_path / "array.npy").read_bytes()):
         (tmp_path / "mnist.npz").write_bytes(content)
         with pytest.raises(InputError, match="mnist.npz is damaged"):
-            mnist.load("mnist", str(tmp_path))
+            load_digits("mnist", str(tmp_path))
     np.savez_compressed(tmp_path / "mnist.npz", **{**arrays, "y_test": np.zeros(3, np.uint8)})
     with pytest.raises(InputError, match="y_test is uint8"):
-        mnist.load("mnist", str(tmp_path))
+        load_digits("mnist", str(tmp_path))
     with pytest.raises(InputError, match="choose one of bundled, mnist"):
-        mnist.load("digits")
+        load_digits("digits")
 
 
 def test_unknown_data_set():

@@ -22,11 +22,11 @@ from click.testing import CliRunner
 from misbehaving import running
 from PIL import Image
 
-from tutorial_lib.cli import main
 from tutorial_lib.data import archives, download, registry, sbd
 from tutorial_lib.data.download import Patience, RemoteFile
 from tutorial_lib.data.voc import VocTree, label_png
 from tutorial_lib.errors import InputError
+from tutorial_tools.cli import main
 
 QUICK = Patience(tries=3, first_wait=0.01, longest_wait=0.05, timeout=5)
 BODY = bytes(range(256)) * 800

@@ -17,10 +17,10 @@ import pytest
 from click.testing import CliRunner
 from papermill.cli import papermill
 
-from tutorial_lib import execution, report
-from tutorial_lib.cli import main
 from tutorial_lib.data import data_home
 from tutorial_lib.errors import InputError
+from tutorial_tools import report, runner
+from tutorial_tools.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
 PARAMETERS = """\
@@ -65,8 +65,8 @@ def test_a_failing_notebook_stops_nothing_else_and_names_its_cell(tmp_path):
     write_notebook(tmp_path, "03_good", "print('three', seed)")
     lines = []
 
-    results = execution.run(
-        execution.find_notebooks(folder=tmp_path),
+    results = runner.run(
+        runner.find_notebooks(folder=tmp_path),
         {"seed": "7"},
         tmp_path / "build",
         60,
@@ -82,9 +82,7 @@ def test_a_failing_notebook_stops_nothing_else_and_names_its_cell(tmp_path):
 
 def test_the_report_tells_what_happened(tmp_path):
     write_notebook(tmp_path, "01_bad", "raise ValueError('<odd>')")
-    execution.run(
-        execution.find_notebooks(folder=tmp_path), {}, tmp_path / "b", 60, lambda line: None
-    )
+    runner.run(runner.find_notebooks(folder=tmp_path), {}, tmp_path / "b", 60, lambda line: None)
 
     record = json.loads((tmp_path / "b/report/report.json").read_text(encoding="utf-8"))
     page = (tmp_path / "b/report/index.html").read_text(encoding="utf-8")
@@ -98,14 +96,14 @@ def test_the_report_tells_what_happened(tmp_path):
 
 def test_a_cell_that_hangs_is_ended(tmp_path):
     path = write_notebook(tmp_path, "01_slow", "import time", "time.sleep(60)")
-    result = execution.execute(path, tmp_path / "out.ipynb", {}, timeout=2)
+    result = runner.execute(path, tmp_path / "out.ipynb", {}, timeout=2)
     assert result.status == "failed"
     assert result.error == "cell 4 (`time.sleep(60)`): took longer than 2 s; see --timeout"
 
 
 def test_a_kernel_that_dies_is_reported(tmp_path):
     path = write_notebook(tmp_path, "01_dead", "import os", "os._exit(1)")
-    result = execution.execute(path, tmp_path / "out.ipynb", {}, timeout=60)
+    result = runner.execute(path, tmp_path / "out.ipynb", {}, timeout=60)
     assert result.status == "failed"
     assert "the kernel died" in result.error
 
@@ -116,7 +114,7 @@ def test_an_input_error_shows_one_line_in_the_notebook(tmp_path):
         "01_input",
         "from tutorial_lib.errors import InputError\nraise InputError('give a cat')",
     )
-    result = execution.execute(path, tmp_path / "out.ipynb", {}, timeout=60)
+    result = runner.execute(path, tmp_path / "out.ipynb", {}, timeout=60)
     assert result.error.endswith("InputError: give a cat")
     notebook = json.loads((tmp_path / "out.ipynb").read_text(encoding="utf-8"))
     (error,) = (o for cell in notebook["cells"] for o in cell.get("outputs", []))
@@ -144,7 +142,7 @@ def test_an_input_error_shows_one_line_in_the_notebook(tmp_path):
 def test_bad_parameters_are_refused_before_anything_runs(tmp_path, given, message):
     write_notebook(tmp_path, "01_a", "print(1)")
     with pytest.raises(InputError) as caught:
-        execution.run(execution.find_notebooks(folder=tmp_path), given, tmp_path / "build")
+        runner.run(runner.find_notebooks(folder=tmp_path), given, tmp_path / "build")
     assert str(caught.value) == message
     assert not (tmp_path / "build").exists()
 
@@ -153,7 +151,7 @@ def test_bad_parameters_are_refused_before_anything_runs(tmp_path, given, messag
 def test_a_yes_or_no_is_one_of_a_few_words(tmp_path, text):
     path = write_notebook(tmp_path, "01_a")
     expected = text.lower() in ("true", "1", "yes", "on")
-    assert execution.typed_parameters(path, {"retrain": text}) == {"retrain": expected}
+    assert runner.typed_parameters(path, {"retrain": text}) == {"retrain": expected}
 
 
 @pytest.mark.parametrize("build", [".", "linked"])
@@ -164,7 +162,7 @@ def test_a_run_never_overwrites_the_notebooks_it_reads(tmp_path, build):
     path = write_notebook(tmp_path / "notebooks", "01_a", "print(1)")
     before = path.read_bytes()
     with pytest.raises(InputError, match="01_a.ipynb would overwrite itself; choose another"):
-        execution.run([path], {}, tmp_path / build)
+        runner.run([path], {}, tmp_path / build)
     assert path.read_bytes() == before and not list(tmp_path.rglob("report"))
 
 
@@ -175,8 +173,8 @@ def test_notebooks_that_cannot_start_are_failed_ones_in_the_report(tmp_path):
     strange.write_text(strange.read_text().replace('"python3"', '"nosuch"'))
     bare = write_notebook(tmp_path, "04_bare", "print(1)")
     bare.write_text(json.dumps(json.loads(bare.read_text()) | {"metadata": {}}))
-    results = execution.run(
-        execution.find_notebooks(folder=tmp_path), {}, tmp_path / "build", 60, lambda line: None
+    results = runner.run(
+        runner.find_notebooks(folder=tmp_path), {}, tmp_path / "build", 60, lambda line: None
     )
     assert [result.status for result in results] == ["failed"] * 4
     reasons = ("does not appear to be JSON", "no attribute", "No such kernel", "No kernel name")
@@ -194,7 +192,7 @@ def test_texts_that_a_kernel_sent_in_pieces_are_joined_and_nothing_else():
     outputs = [text("stdout", "a"), text("stdout", ["b\n", "c"]), picture, text("stdout", "d")]
     outputs += [text("stderr", "e"), text("stderr", "f")]
     notebook = {"cells": [{"cell_type": "markdown"}, {"cell_type": "code", "outputs": outputs}]}
-    execution.join_texts(notebook)
+    runner.join_texts(notebook)
     assert notebook["cells"][1]["outputs"] == [
         text("stdout", "ab\nc"),
         picture,
@@ -204,7 +202,7 @@ def test_texts_that_a_kernel_sent_in_pieces_are_joined_and_nothing_else():
     assert notebook["cells"][0] == {"cell_type": "markdown"}
 
 
-@pytest.mark.parametrize("path", execution.find_notebooks(), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", runner.find_notebooks(), ids=lambda path: path.stem)
 def test_papermill_explains_every_parameter_as_the_notebook_does(path):
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     (declared,) = (cell for cell in cells if "parameters" in cell["metadata"].get("tags", []))
@@ -230,10 +228,10 @@ def test_a_place_is_read_from_where_the_user_stands(tmp_path, monkeypatch, name)
         ("~/photos", tmp_path / "photos"),
         (str(tmp_path / "photos"), tmp_path / "photos"),
     ):
-        given = execution.typed_parameters(path, {name: text, "other": "ignored"})
+        given = runner.typed_parameters(path, {name: text, "other": "ignored"})
         assert given == {name: str(place)}
     for text in ("", "imagenet"):  # nothing chosen, and what is no file
-        assert execution.typed_parameters(path, {name: text}) == {name: text}
+        assert runner.typed_parameters(path, {name: text}) == {name: text}
 
 
 def test_kernels_use_the_data_folder_of_the_command(tmp_path, monkeypatch):
@@ -282,7 +280,7 @@ def test_make_hands_on_a_data_folder_that_is_not_relative(text, folder):
 def test_notebooks_are_found_by_the_start_of_their_name(tmp_path):
     for name in ("02_b", "01_a"):
         write_notebook(tmp_path, name)
-    find = execution.find_notebooks
+    find = runner.find_notebooks
     assert [path.stem for path in find(folder=tmp_path)] == ["01_a", "02_b"]
     assert [path.stem for path in find(["02"], tmp_path)] == ["02_b"]
     assert [path.stem for path in find(["notebooks/01_a.ipynb"], tmp_path)] == ["01_a"]
@@ -294,7 +292,7 @@ def test_an_output_folder_that_cannot_be_written_is_one_line(tmp_path):
     path = write_notebook(tmp_path, "01_a", "print(1)")
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(InputError, match="choose another folder with --output"):
-        execution.run([path], {}, tmp_path / "file")
+        runner.run([path], {}, tmp_path / "file")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for another process")
@@ -303,7 +301,7 @@ def test_ctrl_c_stops_cleanly_and_leaves_no_kernel(tmp_path):
     spin = f"open({str(started)!r}, 'w').close()\nwhile True: pass"
     write_notebook(tmp_path, "01_spin", spin)
     write_notebook(tmp_path, "02_next", "print(1)")
-    command = [sys.executable, "-m", "tutorial_lib.cli", "run"]
+    command = [sys.executable, "-m", "tutorial_tools.cli", "run"]
     process = subprocess.Popen(
         [*command, "--folder", str(tmp_path), "--output", str(tmp_path / "build")],
         stdout=subprocess.PIPE,

@@ -13,9 +13,10 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import KNeighborsClassifier
 
-from tutorial_lib import latent, plotting
-from tutorial_lib import latent_figures as figures
+from tutorial_lib import latent_codes
 from tutorial_lib.errors import InputError
+from tutorial_lib.figures import latent_space as figures
+from tutorial_lib.figures import plotting
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.random((60, 28, 28, 1))
@@ -25,7 +26,10 @@ LABELS = np.repeat([1, 5, 6], 30)
 
 @pytest.mark.parametrize("k", [1, 2, 8])
 def test_pca_is_that_of_scikit_learn(k):
-    ours, theirs = latent.Pca.fit(IMAGES, k), PCA(k, svd_solver="full").fit(IMAGES.reshape(60, -1))
+    ours, theirs = (
+        latent_codes.Pca.fit(IMAGES, k),
+        PCA(k, svd_solver="full").fit(IMAGES.reshape(60, -1)),
+    )
     others = RNG.random((7, 28, 28, 1))
     codes = theirs.transform(others.reshape(7, -1))
     np.testing.assert_allclose(
@@ -36,7 +40,7 @@ def test_pca_is_that_of_scikit_learn(k):
 
 def test_pca_with_an_impossible_number_of_components():
     with pytest.raises(InputError, match="use 1 to 784"):
-        latent.Pca.fit(IMAGES, 0)
+        latent_codes.Pca.fit(IMAGES, 0)
 
 
 codes = st.tuples(*[st.floats(-9, 9).filter(lambda v: abs(v) > 0.1)] * 2).map(np.array)
@@ -48,24 +52,24 @@ def test_a_map_undoes_turning_mirroring_moving_and_stretching(move, stretch, tur
     matrix = stretch * np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
     if mirror:
         matrix[:, 0] *= -1
-    plane = latent.Map.through(*([[0, 0], [1, 0], [0.3, 0.8]] @ matrix + move))
+    plane = latent_codes.Map.through(*([[0, 0], [1, 0], [0.3, 0.8]] @ matrix + move))
     np.testing.assert_allclose(plane.to_map(POINTS @ matrix + move), POINTS, atol=1e-9)
     np.testing.assert_allclose(plane.from_map(plane.to_map(POINTS)), POINTS, atol=1e-9)
 
 
 def test_three_codes_on_a_line_make_no_map():
     with pytest.raises(InputError, match="on one line"):
-        latent.Map.through([0, 0], [1, 1], [2, 2])
+        latent_codes.Map.through([0, 0], [1, 1], [2, 2])
 
 
 def test_neighbors_are_those_of_scikit_learn(monkeypatch):
-    monkeypatch.setattr(latent, "CHUNK", 7)
-    indices, distances = latent.nearest(POINTS[:20], POINTS[20:], 5)
+    monkeypatch.setattr(latent_codes, "CHUNK", 7)
+    indices, distances = latent_codes.nearest(POINTS[:20], POINTS[20:], 5)
     theirs = KNeighborsClassifier(5).fit(POINTS[20:], LABELS[20:])
     expected = theirs.kneighbors(POINTS[:20])
     assert np.array_equal(indices, expected[1])
     np.testing.assert_allclose(distances, expected[0], atol=1e-7)
-    ours = latent.neighbor_accuracy(POINTS[:20], LABELS[:20], POINTS[20:], LABELS[20:])
+    ours = latent_codes.neighbor_accuracy(POINTS[:20], LABELS[:20], POINTS[20:], LABELS[20:])
     assert ours == pytest.approx(theirs.score(POINTS[:20], LABELS[:20]))
 
 
@@ -73,7 +77,7 @@ def test_neighbors_are_those_of_scikit_learn(monkeypatch):
 @given(st.lists(st.integers(0, 5), min_size=1), st.lists(st.integers(0, 5), min_size=1))
 def test_auc_is_that_of_scikit_learn_ties_and_all(usual, odd):
     truth = [0] * len(usual) + [1] * len(odd)
-    assert latent.auc(usual, odd) == pytest.approx(roc_auc_score(truth, usual + odd))
+    assert latent_codes.auc(usual, odd) == pytest.approx(roc_auc_score(truth, usual + odd))
 
 
 def flat(points):
@@ -168,9 +172,9 @@ def test_rows_of_digits_are_named_and_columns_captioned(monkeypatch):
 
 def test_rivals_draw_level_where_pca_has_the_smaller_error(monkeypatch):
     monkeypatch.setattr(plotting, "show", lambda fig, alt: None)
-    parts = np.mean(latent.Pca.fit(IMAGES, 784).encode(IMAGES) ** 2, axis=0)
+    parts = np.mean(latent_codes.Pca.fit(IMAGES, 784).encode(IMAGES) ** 2, axis=0)
     left = parts[::-1].cumsum()[::-1] / 784  # by Pythagoras
-    direct = [np.mean((latent.Pca.fit(IMAGES, k)(IMAGES) - IMAGES) ** 2) for k in (1, 5, 20)]
+    direct = [np.mean((latent_codes.Pca.fit(IMAGES, k)(IMAGES) - IMAGES) ** 2) for k in (1, 5, 20)]
     np.testing.assert_allclose(left[[1, 5, 20]], direct, rtol=1e-6)
     between = {2: (left[4] + left[5]) / 2, 4: (left[19] + left[20]) / 2}
     title, alt = "Rivals", "Two curves that fall."

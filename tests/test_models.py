@@ -4,11 +4,11 @@ import keras
 import numpy as np
 import pytest
 
-from tutorial_lib import pretraining, saving, training
 from tutorial_lib.data.images import Sample, mosaic, showcase, shrink, square_around
 from tutorial_lib.errors import InputError
 from tutorial_lib.inference import predict_any_size
 from tutorial_lib.models import autoencoder, backbones, fcn, pretrained, unet, vgg
+from tutorial_lib.training import losses, pretrain, saving
 
 
 @pytest.fixture(scope="module")
@@ -263,20 +263,20 @@ def test_prediction_does_not_shift_pixels():
 
 
 def test_the_checkpoint_classifies_new_pictures():
-    net = pretraining.load_classifier()
-    images, classes = pretraining.object_pictures(100, seed=99)
-    scores = net.predict(pretraining.normalize(images), verbose=0)
+    net = pretrain.load_classifier()
+    images, classes = pretrain.object_pictures(100, seed=99)
+    scores = net.predict(pretrain.normalize(images), verbose=0)
     assert np.mean(scores.argmax(axis=1) == classes) > 0.8
-    assert pretraining.CHECKPOINT.stat().st_size < 5_000_000
+    assert pretrain.CHECKPOINT.stat().st_size < 5_000_000
 
 
 def test_a_damaged_checkpoint_is_one_line(tmp_path, monkeypatch):
-    monkeypatch.setattr(pretraining, "CHECKPOINT", tmp_path / "x.weights.h5")
+    monkeypatch.setattr(pretrain, "CHECKPOINT", tmp_path / "x.weights.h5")
     with pytest.raises(InputError, match="is missing; restore it with git"):
-        pretraining.load_classifier()
+        pretrain.load_classifier()
     (tmp_path / "x.weights.h5").write_bytes(b"no")
     with pytest.raises(InputError, match="is damaged; restore it with git"):
-        pretraining.load_classifier()
+        pretrain.load_classifier()
 
 
 def test_autoencoder_shapes_mirror_each_other():
@@ -316,13 +316,13 @@ def test_losses_leave_void_out_and_equal_keras_on_the_rest():
     expected = keras.losses.SparseCategoricalCrossentropy(from_logits=True)(
         labels[seen], logits[seen]
     )
-    np.testing.assert_allclose(training.pixel_cross_entropy(labels, logits), expected, rtol=1e-5)
+    np.testing.assert_allclose(losses.pixel_cross_entropy(labels, logits), expected, rtol=1e-5)
 
     binary = np.where(labels == 2, 1, labels)
     expected = keras.losses.BinaryCrossentropy(from_logits=True)(binary[seen], logits[seen][:, 0])
-    value = training.binary_cross_entropy(binary, logits[..., :1])
+    value = losses.binary_cross_entropy(binary, logits[..., :1])
     np.testing.assert_allclose(value, expected, rtol=1e-5)
-    assert training.binary_cross_entropy(np.full((1, 2, 2), 255), np.ones((1, 2, 2, 1))) == 0
+    assert losses.binary_cross_entropy(np.full((1, 2, 2), 255), np.ones((1, 2, 2, 1))) == 0
 
 
 def test_shrinking_keeps_labels_whole():

@@ -11,10 +11,10 @@ import statistics
 
 import pytest
 
-from tutorial_lib import execution, storage
+from tutorial_tools import canonical, runner
 
-PATHS = execution.find_notebooks()
-README = execution.NOTEBOOKS.parent / "README.md"
+PATHS = runner.find_notebooks()
+README = runner.NOTEBOOKS.parent / "README.md"
 IGNORED_LIMIT = {"04_unet_coco_cats": 2}  # elsewhere the banner alone; here measured rates, too
 
 
@@ -45,7 +45,7 @@ def test_there_are_five():
 
 
 def test_stored_as_canonical_json_under_3_mb(path, notebook):
-    assert path.read_text(encoding="utf-8") == storage.canonical(notebook), "run `make refresh`"
+    assert path.read_text(encoding="utf-8") == canonical.canonical(notebook), "run `make refresh`"
     assert path.stat().st_size < 3_000_000
     assert len({cell["id"] for cell in notebook["cells"]}) == len(notebook["cells"])
 
@@ -97,7 +97,7 @@ def test_opening_and_closing(notebook):
 
 
 def test_parameters_are_typed_and_explained(path):
-    parameters = execution.notebook_parameters(path)
+    parameters = runner.notebook_parameters(path)
     types = {"profile": "str", "dataset": "str", "data_dir": "str", "seed": "int"}
     optional = {"backbone": "str", "weights": "str"}
     for name, entry in parameters.items():

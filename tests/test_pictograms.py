@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from tutorial_lib.data import bundled, cache, glyphs, pictograms
+from tutorial_lib.data import cache, glyphs, pictograms, scenes
 from tutorial_lib.data.coco import CocoSplit
 from tutorial_lib.data.voc import VocTree, colormap
 from tutorial_lib.errors import InputError
-from tutorial_lib.pretraining import PICTURES
+from tutorial_lib.training.pretrain import PICTURES
 
 COCO_SPEC, VOC_SPEC = pictograms.COCO_SPEC, pictograms.VOC_SPEC
 # sha256 over image and labels of two scenes. They hold on every machine with the locked versions;
@@ -142,7 +142,7 @@ def test_impossible_specifications_say_why(change, message):
 
 @pytest.fixture(scope="module")
 def coco_root(tmp_path_factory):
-    return bundled.coco_tree(seed=1, train=45, val=3, home=tmp_path_factory.mktemp("coco"))
+    return scenes.coco_tree(seed=1, train=45, val=3, home=tmp_path_factory.mktemp("coco"))
 
 
 def test_the_coco_tree_is_coco(coco_root):
@@ -180,7 +180,7 @@ def test_our_reader_reads_the_coco_tree(coco_root):
 
 
 def test_the_voc_tree_is_voc(tmp_path):
-    tree = VocTree(bundled.voc_tree(seed=1, train=4, val=2, home=tmp_path))
+    tree = VocTree(scenes.voc_tree(seed=1, train=4, val=2, home=tmp_path))
     assert len(tree.ids("train")) == 4 and len(tree.ids("trainval")) == 6
     for index, sample in enumerate(tree.samples("trainval")):
         scene = pictograms.compose(VOC_SPEC, 1, index)
@@ -195,7 +195,7 @@ def test_the_voc_tree_is_voc(tmp_path):
 
 
 def test_a_tree_is_made_once_and_again_when_it_is_damaged(tmp_path):
-    make = lambda: bundled.voc_tree(seed=2, train=2, val=1, home=tmp_path)  # noqa: E731
+    make = lambda: scenes.voc_tree(seed=2, train=2, val=1, home=tmp_path)  # noqa: E731
     folder = make()
     picture = next(folder.glob("VOC2012/JPEGImages/*.jpg"))
     good, stamp = picture.read_bytes(), picture.stat().st_mtime_ns
@@ -210,14 +210,14 @@ def test_a_tree_is_made_once_and_again_when_it_is_damaged(tmp_path):
 
 
 def test_two_makings_give_the_same_bytes(tmp_path):
-    one, two = (bundled.coco_tree(0, 2, 1, home=tmp_path / name) for name in "ab")
+    one, two = (scenes.coco_tree(0, 2, 1, home=tmp_path / name) for name in "ab")
     assert (one / cache.MANIFEST).read_bytes() == (two / cache.MANIFEST).read_bytes()
 
 
 def test_a_place_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "cache").write_text("a file in the way")
     with pytest.raises(InputError, match="set TUTORIAL_DATA to a folder that can be written"):
-        bundled.coco_tree(0, 1, 1, home=tmp_path)
+        scenes.coco_tree(0, 1, 1, home=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["cache"]
 
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tutorial_lib import pictures, plotting
-from tutorial_lib.describing import describe
-from tutorial_lib.pictures import Picture, compare_pictures
+from tutorial_lib.figures import plotting
+from tutorial_lib.figures.fingerprint import describe
+from tutorial_tools import image_diff
+from tutorial_tools.image_diff import Picture, compare_pictures
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def drawn(monkeypatch):
         plotting.show(fig, alt="A line that rises to the right.")
         png, known = shown.pop()._repr_png_()
         data, metadata = {"image/png": png}, {"image/png": known}
-        (found,) = pictures.pictures([{"data": data, "metadata": metadata}])
+        (found,) = image_diff.pictures([{"data": data, "metadata": metadata}])
         return found
 
     return draw
@@ -74,7 +75,7 @@ def test_one_wrong_letter_in_a_large_picture_is_seen(evidence):
     page = np.full((1200, 1200, 3), 255, np.uint8)
     letter = page.copy()
     letter[600:612, 600:602] = 0
-    assert pictures.pixel_distance(page, letter) < pictures.TOLERANCE
+    assert image_diff.pixel_distance(page, letter) < image_diff.TOLERANCE
     old, new = Picture(page), Picture(letter)
     (problem,) = compare_pictures([old], [new], None, evidence)
     assert "in one place" in problem
@@ -85,8 +86,8 @@ def test_a_line_may_move_by_a_pixel_and_its_edge_may_be_smoothed_otherwise(evide
     page[300:303, 100:500] = 0
     moved, smoothed = np.roll(page, 1, axis=0), page.copy()
     smoothed[299, 100:500] = 235
-    assert pictures.local_distance(page, moved) < 1
-    assert pictures.local_distance(page, smoothed) < pictures.LOCAL_TOLERANCE
+    assert image_diff.local_distance(page, moved) < 1
+    assert image_diff.local_distance(page, smoothed) < image_diff.LOCAL_TOLERANCE
 
 
 def test_trained_pictures_may_differ_in_detail_but_not_in_substance(evidence):

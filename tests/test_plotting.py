@@ -2,7 +2,7 @@
 
 import pytest
 
-from tutorial_lib import plotting
+from tutorial_lib.figures import plotting
 
 
 @pytest.fixture

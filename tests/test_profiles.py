@@ -7,33 +7,33 @@ import sys
 import numpy as np
 import pytest
 
-from tutorial_lib import profiles
+from tutorial_lib import notebook
 from tutorial_lib.errors import InputError
 
 COLUMNS = {"quick": {"epochs": 3, "batch_size": 8}, "full": {"epochs": 90, "batch_size": 32}}
 
 
 def test_each_profile_has_its_column():
-    assert profiles.choose("quick", **COLUMNS).epochs == 3
-    assert profiles.choose("full", **COLUMNS).batch_size == 32
+    assert notebook.choose("quick", **COLUMNS).epochs == 3
+    assert notebook.choose("full", **COLUMNS).batch_size == 32
 
 
 def test_an_override_wins_unless_it_is_zero_or_none():
-    settings = profiles.choose("quick", **COLUMNS, epochs=5, batch_size=0)
+    settings = notebook.choose("quick", **COLUMNS, epochs=5, batch_size=0)
     assert (settings.epochs, settings.batch_size) == (5, 8)
-    assert profiles.choose("quick", **COLUMNS, epochs=None).epochs == 3
+    assert notebook.choose("quick", **COLUMNS, epochs=None).epochs == 3
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: profiles.choose("fast", **COLUMNS), "profile='fast' is not known"),
-        (lambda: profiles.choose("quick", **COLUMNS, epochs=-1), "epochs=-1 cannot be used"),
-        (lambda: profiles.choose("quick", **COLUMNS, speed=1), "must name the same settings"),
-        (lambda: profiles.start("fast"), "choose one of quick, full"),
-        (lambda: profiles.start("quick", seed=-1), "whole number from 0"),
-        (lambda: profiles.start("quick", seed=1.5), "whole number from 0"),
-        (lambda: profiles.start("quick", seed=2**32), "whole number from 0"),
+        (lambda: notebook.choose("fast", **COLUMNS), "profile='fast' is not known"),
+        (lambda: notebook.choose("quick", **COLUMNS, epochs=-1), "epochs=-1 cannot be used"),
+        (lambda: notebook.choose("quick", **COLUMNS, speed=1), "must name the same settings"),
+        (lambda: notebook.start("fast"), "choose one of quick, full"),
+        (lambda: notebook.start("quick", seed=-1), "whole number from 0"),
+        (lambda: notebook.start("quick", seed=1.5), "whole number from 0"),
+        (lambda: notebook.start("quick", seed=2**32), "whole number from 0"),
     ],
 )
 def test_bad_choices_are_one_line_errors(call, message):
@@ -46,7 +46,7 @@ def test_the_same_seed_gives_the_same_numbers():
     import keras
 
     def draw(seed):
-        profiles.start("quick", seed=seed)
+        notebook.start("quick", seed=seed)
         # The old global generator is what a reader's own code may use.
         return np.random.rand(3), np.asarray(keras.random.normal((3,)))  # noqa: NPY002
 
@@ -56,14 +56,14 @@ def test_the_same_seed_gives_the_same_numbers():
 
 
 def test_the_banner_names_versions_and_device():
-    banner = profiles.banner("quick")
+    banner = notebook.banner("quick")
     assert banner.startswith("quick profile on ")
     assert "TensorFlow" in banner and "Keras" in banner and "\n" not in banner
 
 
 def test_starting_is_silent():
     environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
-    source = "from tutorial_lib import profiles; profiles.start('quick')"
+    source = "from tutorial_lib import profiles; notebook.start('quick')"
     done = subprocess.run(
         [sys.executable, "-c", source], capture_output=True, text=True, env=environment
     )

@@ -11,12 +11,12 @@ import tensorflow as tf
 from click.testing import CliRunner
 from PIL import Image
 
-from tutorial_lib.cli import main
-from tutorial_lib.data import bundled, encoding, images, records, sbd
+from tutorial_lib.data import encoding, images, records, sbd, scenes
 from tutorial_lib.data.coco import CocoSplit
 from tutorial_lib.data.images import Sample
 from tutorial_lib.data.voc import CLASSES, VocTree, colormap
 from tutorial_lib.errors import InputError
+from tutorial_tools.cli import main
 
 SQUARE = [2.0, 2.0, 6.0, 2.0, 6.0, 6.0, 2.0, 6.0]
 
@@ -63,7 +63,7 @@ def test_gray_pictures_become_rgb(coco):
 
 def test_crowds_are_void_and_empty_polygons_nothing(coco):
     def change(tree):
-        counts = bundled.run_lengths(np.eye(8, 12, dtype=bool))
+        counts = scenes.run_lengths(np.eye(8, 12, dtype=bool))
         tree["annotations"] += [
             {"id": 3, "image_id": 1, "category_id": 17, "iscrowd": 1, "segmentation": counts},
             {"id": 4, "image_id": 1, "category_id": 17, "iscrowd": 0, "segmentation": []},

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tutorial_lib import execution
 from tutorial_lib.data.coco import CocoSplit
+from tutorial_tools import runner
 
 REAL = os.environ.get("TUTORIAL_REAL_DATA")
 needs_real_data = pytest.mark.skipif(
@@ -21,8 +21,8 @@ needs_real_data = pytest.mark.skipif(
 
 
 def run_notebook(name, output, **parameters):
-    (path,) = execution.find_notebooks([name])
-    return execution.execute(path, output / path.name, parameters, timeout=600)
+    (path,) = runner.find_notebooks([name])
+    return runner.execute(path, output / path.name, parameters, timeout=600)
 
 
 def printed(result):

@@ -18,18 +18,17 @@ from click.testing import CliRunner
 from PIL import Image
 from slow_samples import Deadly, Slow
 
-from tutorial_lib import feeding
-from tutorial_lib.cli import main
-from tutorial_lib.data import bundled, encoding, records, shards
+from tutorial_lib.data import encoding, records, scenes, shards, throughput
 from tutorial_lib.data.coco import CocoSplit
 from tutorial_lib.data.images import Sample
 from tutorial_lib.data.voc import VocTree, label_png
 from tutorial_lib.errors import InputError
+from tutorial_tools.cli import main
 
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
-    return bundled.coco_tree(train=24, val=4, home=tmp_path_factory.mktemp("trees"))
+    return scenes.coco_tree(train=24, val=4, home=tmp_path_factory.mktemp("trees"))
 
 
 @pytest.fixture(scope="module")
@@ -217,7 +216,7 @@ def test_a_picture_that_was_changed_meanwhile_is_read_again(recipes, tmp_path):
 
 
 def test_a_mask_that_was_changed_meanwhile_is_read_again(tmp_path):
-    tree = VocTree(bundled.voc_tree(train=1, val=1, home=tmp_path))
+    tree = VocTree(scenes.voc_tree(train=1, val=1, home=tmp_path))
     recipe = tree.recipe(tree.ids("train")[0])
     with pytest.raises(InputError, match="interrupted here"):
         records.write_records([recipe, Broken()], tmp_path / "records", shards=2)
@@ -421,7 +420,7 @@ def test_the_command_converts_and_lists_problems(tree, tmp_path):
 
 
 def test_voc_by_the_same_code(tmp_path):
-    tree = VocTree(bundled.voc_tree(train=3, val=1, home=tmp_path))
+    tree = VocTree(scenes.voc_tree(train=3, val=1, home=tmp_path))
     recipes = [tree.recipe(name) for name in tree.ids("train")]
     assert records.write_records(recipes, tmp_path / "out", shards=2) == 3
     for record in records.read_records(tmp_path / "out"):
@@ -533,12 +532,12 @@ def test_three_feeds_deliver_the_same_pairs(tree, tmp_path):
     ids = split.image_ids()
     records.write_records([split.recipe(number, ["cat"]) for number in ids], tmp_path, shards=3)
     feeds = [
-        feeding.from_generator(split, ids, ["cat"]),
-        feeding.from_files(split, ids, ["cat"]),
-        feeding.from_records(tmp_path),
+        throughput.from_generator(split, ids, ["cat"]),
+        throughput.from_files(split, ids, ["cat"]),
+        throughput.from_records(tmp_path),
     ]
-    assert feeding.equal(feeds)
-    assert not feeding.equal([feeds[0], feeding.from_generator(split, ids, ["dog"])])
-    assert not feeding.equal([feeds[0], feeding.from_generator(split, ids[1:], ["cat"])])
-    rates = feeding.rates({"files": feeds[1]}, seconds=0.05, rounds=1)
+    assert throughput.equal(feeds)
+    assert not throughput.equal([feeds[0], throughput.from_generator(split, ids, ["dog"])])
+    assert not throughput.equal([feeds[0], throughput.from_generator(split, ids[1:], ["cat"])])
+    rates = throughput.rates({"files": feeds[1]}, seconds=0.05, rounds=1)
     assert rates["files"] > 0

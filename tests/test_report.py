@@ -17,13 +17,14 @@ from click.testing import CliRunner
 from PIL import Image
 from test_execution import alive, wait_for, write_notebook
 
-from tutorial_lib import comparison, execution, junit, notebook, outcomes, report, storage
-from tutorial_lib.cli import main
+from tutorial_lib import notebook
 from tutorial_lib.data.cache import MANIFEST, file_hash
 from tutorial_lib.errors import InputError
+from tutorial_tools import canonical, comparison, junit, outcomes, report, runner
+from tutorial_tools.cli import main
 
 PICTURE = """\
-from tutorial_lib import plotting
+from tutorial_lib.figures import plotting
 
 fig, ax = plotting.figure(title="A line")
 ax.plot([0, 1], [0, {end}])
@@ -34,8 +35,8 @@ EXERCISE = "print('{mark} Exercise 1.1: so it is.')"
 
 def run(folder, *names, parameters=()):
     """Run the notebooks of a folder and return the report."""
-    paths = execution.find_notebooks(names, folder)
-    execution.run(paths, dict(parameters), folder / "build", 60, lambda line: None)
+    paths = runner.find_notebooks(names, folder)
+    runner.run(paths, dict(parameters), folder / "build", 60, lambda line: None)
     return saved(folder)
 
 
@@ -138,7 +139,7 @@ def test_positions_are_those_of_the_source():
     assert [(c["position"], c["first_line"]) for c in read] == [(2, "a"), (3, "b")]
 
 
-@pytest.mark.parametrize("path", execution.find_notebooks(), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", runner.find_notebooks(), ids=lambda path: path.stem)
 def test_the_stored_notebooks_pass_their_own_checks_and_name_their_device(path):
     stored = outcomes.load(path)
     read = outcomes.read_cells(stored, stored)
@@ -166,11 +167,20 @@ def test_what_a_notebook_records_is_reported_but_neither_stored_nor_compared(tmp
     suites = ElementTree.parse(tmp_path / "build/report/notebooks.xml").getroot()
     assert suites.find(".//property[@name='mean IoU']").get("value") == "0.5"
 
-    stored = storage.canonical(outcomes.load(tmp_path / "build/notebooks/01_a.ipynb"))
+    stored = canonical.canonical(outcomes.load(tmp_path / "build/notebooks/01_a.ipynb"))
     assert "shown" in stored and "scrap" not in stored
     path.write_text(stored, encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "--nbval", "-p", "tutorial_lib.checking", "-q", str(path)],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "--nbval",
+            "-p",
+            "tutorial_tools.nbval_plugin",
+            "-q",
+            str(path),
+        ],
         capture_output=True,
         text=True,
     )
@@ -312,14 +322,14 @@ def test_memory_and_data_are_reported_where_they_are_used(tmp_path):
 
 
 def test_data_sets_say_that_they_are_used(tmp_path, monkeypatch):
-    from tutorial_lib.data import LEDGER, bundled, coco, mnist, voc
+    from tutorial_lib.data import LEDGER, coco, digits, scenes, voc
 
-    root = bundled.coco_tree(train=2, val=1, home=tmp_path)
-    kit = bundled.voc_tree(train=2, val=1, home=tmp_path)
+    root = scenes.coco_tree(train=2, val=1, home=tmp_path)
+    kit = scenes.voc_tree(train=2, val=1, home=tmp_path)
     monkeypatch.setenv(LEDGER, str(tmp_path / "ledger"))
     coco.CocoSplit(root, "train").image_ids()
     voc.VocTree(kit).ids("val")
-    mnist.load()
+    digits.load()
     names = [Path(line).name for line in (tmp_path / "ledger").read_text().splitlines()]
     assert names == ["instances_train2017.json", "val.txt", "mnist_5k.csv.gz"]
 
@@ -370,7 +380,7 @@ def test_a_run_that_is_ended_leaves_a_report(tmp_path, ended_by, state, sentence
     write_notebook(tmp_path, "03_c", "print(1)")
     where = ["--folder", str(tmp_path), "--output", str(tmp_path / "build")]
     process = subprocess.Popen(
-        [sys.executable, "-m", "tutorial_lib.cli", "run", *where],
+        [sys.executable, "-m", "tutorial_tools.cli", "run", *where],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -386,7 +396,7 @@ def test_a_run_that_is_ended_leaves_a_report(tmp_path, ended_by, state, sentence
 
 def test_papermill_shows_its_own_progress(tmp_path, capfd):
     path = write_notebook(tmp_path, "01_bar", "print(1)")
-    execution.execute(path, tmp_path / "out.ipynb", {}, 60, progress=True)
+    runner.execute(path, tmp_path / "out.ipynb", {}, 60, progress=True)
     shown = capfd.readouterr().err
     assert re.search(r"01_bar: .*/3 \[.*cell/s", shown)
 
@@ -432,7 +442,7 @@ def test_what_pytest_says_is_read(tested):
 
 
 def test_cells_that_nbval_checked_have_the_numbers_of_the_report():
-    path = execution.find_notebooks()[0]
+    path = runner.find_notebooks()[0]
     stored = outcomes.load(path)
     for number, read in enumerate(outcomes.read_cells(stored, stored)):
         place = junit.place_of(f"notebooks.{path.name}", f"Cell {number}")
@@ -445,13 +455,13 @@ def test_what_nbval_says_is_said_in_one_line(tmp_path):
     folder = tmp_path / "notebooks"
     folder.mkdir()
     path = write_notebook(folder, "01_a", "print('IoU: True')", "x = 1", PICTURE.format(end=1))
-    assert storage.refresh(path).status == "passed"
+    assert canonical.refresh(path).status == "passed"
     source = path.read_text(encoding="utf-8")
     for old, new in (("IoU: True')", "IoU:', 1 > 2)"), ("x = 1", "1 / 0"), ("[0, 1])", "[1, 0])")):
         source = source.replace(old, new)
     path.write_text(source, encoding="utf-8")
     xml = tmp_path / "report/tests.xml"
-    command = [sys.executable, "-m", "pytest", "--nbval", "-p", "tutorial_lib.checking"]
+    command = [sys.executable, "-m", "pytest", "--nbval", "-p", "tutorial_tools.nbval_plugin"]
     command += [f"--junitxml={xml}", f"--rootdir={tmp_path}", str(path)]
     subprocess.run(command, cwd=tmp_path, capture_output=True)
     said, broke, drew = junit.read_tests(xml.parent)["failures"]
@@ -465,9 +475,9 @@ def test_what_nbval_says_is_said_in_one_line(tmp_path):
 def test_refreshing_renews_the_picture_that_opens_a_notebook(tmp_path):
     (tmp_path / "notebooks").mkdir()
     path = write_notebook(tmp_path / "notebooks", "01_a", PICTURE.format(end=1))
-    assert storage.refresh(path).status == "passed"
+    assert canonical.refresh(path).status == "passed"
     notebook = outcomes.load(path)
-    ((place, old),) = storage._pictures(notebook).items()
+    ((place, old),) = canonical._pictures(notebook).items()
     opening = tmp_path / "docs/images/01.png"
     opening.parent.mkdir(parents=True)
     opening.write_bytes(old)
@@ -475,10 +485,10 @@ def test_refreshing_renews_the_picture_that_opens_a_notebook(tmp_path):
     words = "![one](../docs/images/01.png) ![two](../docs/images/other.png)"
     first = {"cell_type": "markdown", "id": "opening", "metadata": {}, "source": [words]}
     notebook["cells"].insert(0, first)
-    source = storage.canonical(notebook).replace("[0, 1])", "[1, 0])")
+    source = canonical.canonical(notebook).replace("[0, 1])", "[1, 0])")
     path.write_text(source, encoding="utf-8")
-    assert storage.refresh(path).status == "passed"
-    new = storage._pictures(outcomes.load(path))[place]
+    assert canonical.refresh(path).status == "passed"
+    new = canonical._pictures(outcomes.load(path))[place]
     assert opening.read_bytes() == new != old
     assert (opening.parent / "other.png").read_bytes() == b"drawn by hand"
 

@@ -18,16 +18,17 @@ from tutorial_lib.errors import InputError
 COMMON = """
 import os, sys
 from pathlib import Path
-from tutorial_lib import distributed, profiles
+from tutorial_lib.training import distributed
+from tutorial_lib import notebook
 place = distributed.strategy() if "TF_CONFIG" in os.environ else None
 if "TWO_DEVICES" in os.environ:  # stand-ins for two GPUs
     import tensorflow as tf
     one = tf.config.LogicalDeviceConfiguration()
     tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [one] * 2)
     place = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-profiles.start("quick", seed=5)
+notebook.start("quick", seed=5)
 import keras, numpy as np
-from tutorial_lib import losses, training
+from tutorial_lib.training import loop, losses
 from tutorial_lib.data import records
 from tutorial_lib.models import unet
 
@@ -92,7 +93,7 @@ class Death(keras.callbacks.Callback):
             os.kill(os.getpid(), signal.SIGKILL)
 
 net = build(1e-2 if patience else 3e-3, use_ema=True, ema_momentum=0.9)
-history = training.train(
+history = loop.train(
     net, stream, epochs=5, steps=4, checkpoint=checkpoint, patience=patience,
     validation=stream(90, 91), callbacks=[Death()],
 )
@@ -138,11 +139,11 @@ def free_ports(count):
 
 MACHINES = """
 import contextlib
-from tutorial_lib import distributed
+from tutorial_lib.training import distributed
 index, count = distributed.share(place) if place else (0, 1)
 with place.scope() if place else contextlib.nullcontext():
     net = build()
-history = training.train(
+history = loop.train(
     net, lambda a, b: stream(a, b, 4 // count, (index, count)), epochs=2, steps=4, strategy=place,
     validation=stream(90, 91) if sys.argv[2] == "validate" else None,
 )
@@ -184,7 +185,7 @@ SIMPLE = """
 def build(lr=3e-3):
     keras.utils.set_random_seed(5)
     net = unet.build_unet(44, 3, 4, 1)
-    net.compile(keras.optimizers.Adam(lr), loss=training.binary_cross_entropy)
+    net.compile(keras.optimizers.Adam(lr), loss=losses.binary_cross_entropy)
     return net
 """
 
@@ -193,7 +194,7 @@ def build(lr=3e-3):
 def trained(tmp_path):
     import keras
 
-    from tutorial_lib.resuming import Progress
+    from tutorial_lib.training.resuming import Progress
 
     def net(width):
         model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(width)])
@@ -226,7 +227,7 @@ def test_a_damaged_checkpoint_is_one_line(trained):
 def test_a_checkpoint_that_cannot_be_written_is_one_line_before_training(tmp_path):
     import keras
 
-    from tutorial_lib import training
+    from tutorial_lib.training import loop
 
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse")
@@ -238,9 +239,7 @@ def test_a_checkpoint_that_cannot_be_written_is_one_line_before_training(tmp_pat
         (tmp_path / "file" / "x.npz", "cannot write .*; choose another checkpoint"),
     ):
         with pytest.raises(InputError, match=message):
-            training.train(
-                model, lambda a, b: (x for x in batches), epochs=1, steps=4, checkpoint=path
-            )
+            loop.train(model, lambda a, b: (x for x in batches), epochs=1, steps=4, checkpoint=path)
     assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), before, strict=True))
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
@@ -253,7 +252,7 @@ def descent(tmp_path):
     """
     import keras
 
-    from tutorial_lib.resuming import Progress
+    from tutorial_lib.training.resuming import Progress
 
     def call(epochs, losses=None, patience=0):
         model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
@@ -289,8 +288,8 @@ def test_patience_counts_the_epochs_that_were_validated(descent):
 def test_half_precision_trains_and_resumes(folder, tmp_path):
     import keras
 
-    from tutorial_lib import losses, training
     from tutorial_lib.models import unet
+    from tutorial_lib.training import loop, losses
 
     def run(epochs):
         keras.utils.set_random_seed(5)
@@ -309,7 +308,7 @@ def test_half_precision_trains_and_resumes(folder, tmp_path):
 
         path = tmp_path / f"{epochs[-1]}-{len(epochs)}.npz"
         for end in epochs:
-            history = training.train(net, stream, epochs=end, steps=2, checkpoint=path)
+            history = loop.train(net, stream, epochs=end, steps=2, checkpoint=path)
         return history["loss"], [v.numpy() for v in net.weights]
 
     (whole, first), (parts, second) = run([2]), run([1, 2])
@@ -318,7 +317,7 @@ def test_half_precision_trains_and_resumes(folder, tmp_path):
 
 
 def test_a_cluster_that_cannot_be_read(monkeypatch):
-    from tutorial_lib import distributed
+    from tutorial_lib.training import distributed
 
     for text in ("no", "{}", "[]"):
         monkeypatch.setenv("TF_CONFIG", text)
@@ -329,15 +328,16 @@ def test_a_cluster_that_cannot_be_read(monkeypatch):
 def test_triples_are_logged_after_each_epoch(tmp_path, monkeypatch):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    from tutorial_lib import plotting, tensorboard, training
+    from tutorial_lib.figures import plotting
     from tutorial_lib.models import unet
+    from tutorial_lib.training import losses, tensorboard
 
     monkeypatch.setenv("TUTORIAL_DATA", str(tmp_path))
     rng = np.random.default_rng(0)
     images = rng.uniform(-1, 1, (4, 44, 44, 3)).astype("float32")
     labels = rng.choice([0, 1, 255], (4, 28, 28)).astype("uint8")
     net = unet.build_unet(44, 3, 2, 1)
-    net.compile("adam", training.binary_cross_entropy)
+    net.compile("adam", losses.binary_cross_entropy)
     calls = tensorboard.callbacks("test", images, labels)
     net.fit(images, labels, epochs=2, verbose=0, callbacks=calls, validation_data=(images, labels))
     folder = tmp_path / "cache" / "tensorboard" / "test"

@@ -21,10 +21,10 @@ from urllib.request import urlopen
 import pytest
 import yaml
 
-from tutorial_lib import execution
+from tutorial_tools import runner
 
 ROOT = Path(__file__).resolve().parents[1]
-CHAPTERS = [path.stem for path in execution.find_notebooks()]
+CHAPTERS = [path.stem for path in runner.find_notebooks()]
 REPOSITORY = "https://github.com/someone/something"
 pytestmark = pytest.mark.slow  # the site is built, and looked at page by page
 PHONE, LAPTOP = (390, 844), (1280, 900)
@@ -243,9 +243,9 @@ def test_status_tells_of_a_run_and_of_none(tmp_path):
 
 
 def test_status_knows_the_report_that_a_run_writes(tmp_path):
-    from tutorial_lib.report import Report
+    from tutorial_tools.report import Report
 
-    Report(tmp_path, [execution.Result(CHAPTERS[0], "passed", 1.0, "x.ipynb")]).write()
+    Report(tmp_path, [runner.Result(CHAPTERS[0], "passed", 1.0, "x.ipynb")]).write()
     text = build_site.status(tmp_path / "report.json")
     assert f"{CHAPTERS[0]}` | passed | 1 |" in text and "None" not in text
     assert "cores, " in text and "| keras | " in text
@@ -424,7 +424,7 @@ axe.run(document, {runOnly: {type: "rule", values: [
 
 def needs_axe(name: str) -> bool:
     """The pages of the reference are alike, and so are the lists of source: a few stand for all."""
-    examples = ("api/tutorial_lib.convolution", "api/tutorial_lib.animation")
+    examples = ("api/tutorial_lib.convolution", "api/tutorial_lib.figures.animation")
     return not name.startswith(("api/", "_modules/")) or name.startswith(examples)
 
 

@@ -9,10 +9,11 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from tutorial_lib import saving, stickers
-from tutorial_lib.cli import main
+from tutorial_lib import stickers
 from tutorial_lib.data import voc
 from tutorial_lib.errors import InputError
+from tutorial_lib.training import saving
+from tutorial_tools.cli import main
 
 BLUE = np.full((60, 100, 3), (0, 0, 255), np.uint8)
 

@@ -6,10 +6,11 @@ import pytest
 import tensorflow as tf
 from scipy import ndimage
 
-from tutorial_lib import finetuning, losses, metrics, tensorboard, thresholds, training
+from tutorial_lib import metrics, thresholds
 from tutorial_lib.errors import InputError
 from tutorial_lib.metrics import ConfusionMatrix
 from tutorial_lib.models import unet
+from tutorial_lib.training import finetune, loop, losses, tensorboard
 
 
 def test_the_papers_net_has_31_million_parameters_by_arithmetic():
@@ -126,12 +127,12 @@ def test_dice_by_hand(example):
     assert np.isclose(losses.dice_loss(labels, sure), 0, atol=1e-6)
     assert np.isclose(losses.dice_loss(np.zeros_like(labels), sure * 0 - 40), 0)
     both = losses.cross_entropy_and_dice(labels, logits)
-    assert np.isclose(both, expected + training.binary_cross_entropy(labels, logits), rtol=1e-5)
+    assert np.isclose(both, expected + losses.binary_cross_entropy(labels, logits), rtol=1e-5)
 
 
 def test_weighted_cross_entropy(example):
     labels, logits = example
-    plain = training.binary_cross_entropy(labels, logits)
+    plain = losses.binary_cross_entropy(labels, logits)
     ones = np.ones(labels.shape)
     assert np.isclose(losses.weighted_binary_cross_entropy(labels, logits, ones), plain)
     assert losses.weighted_binary_cross_entropy(labels, logits, 0 * ones) == 0
@@ -173,7 +174,7 @@ def test_a_net_trains_on_border_weights():
     net.compile("adam", loss=losses.border_weighted_cross_entropy)
     weights = np.stack([losses.border_weights(label, strength=7) for label in labels])
     expected = losses.weighted_binary_cross_entropy(labels, net(pictures), weights)
-    history = training.train(
+    history = loop.train(
         net,
         lambda first, end: losses.with_border_weights(batches, strength=7).repeat(end - first),
         epochs=2,
@@ -218,7 +219,7 @@ def test_what_was_learned_before_moves_more_slowly():
     net = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2), keras.layers.Dense(1)])
     before = net.get_weights()
     slow = net.layers[0].trainable_variables
-    net.compile(finetuning.FineTuning(0.1, slow, 0.01, weight_decay=0.0), loss="mse")
+    net.compile(finetune.FineTuning(0.1, slow, 0.01, weight_decay=0.0), loss="mse")
     net.fit(np.ones((4, 3)), np.full((4, 1), 9.0), verbose=0)
     moved = [np.abs(a - b).max() for a, b in zip(before, net.get_weights(), strict=True)]
     assert np.allclose(moved, [0.001, 0.001, 0.1, 0.1], rtol=1e-2)  # Adam's first step is the rate
@@ -295,7 +296,7 @@ def test_colors_of_objects_and_answers_of_nets():
 
 
 def test_the_learning_rate_rises_and_falls():
-    rate = training.rise_and_fall(0.01, 100)
+    rate = loop.rise_and_fall(0.01, 100)
     values = [float(rate(step)) for step in (0, 5, 10, 55, 100)]
     assert values[0] < values[1] < values[2] and np.isclose(values[2], 0.01)
     assert np.isclose(values[3], 0.005) and np.isclose(values[4], 0)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tutorial_lib import execution, storage
+from tutorial_tools import canonical, runner
 
 ROOT = Path(__file__).resolve().parents[1]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -111,12 +111,12 @@ def form_hook(hooks):
 
 
 def test_the_notebook_hook_passes_what_is_stored(form_hook):
-    done = form_hook(*execution.find_notebooks())
+    done = form_hook(*runner.find_notebooks())
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_the_notebook_hook_brings_notebooks_into_form(form_hook, tmp_path):
-    source = execution.find_notebooks()[0].read_text(encoding="utf-8")
+    source = runner.find_notebooks()[0].read_text(encoding="utf-8")
     edited = json.loads(source)
     edited["metadata"]["editor"] = "mine"
     edited["cells"][0]["metadata"]["collapsed"] = True
@@ -137,7 +137,7 @@ def test_the_notebook_hook_says_in_one_line_what_is_no_notebook(tmp_path, capsys
     path = tmp_path / "odd.ipynb"
     if content is not None:
         path.write_text(content, encoding="utf-8")
-    assert storage.main([str(path)]) == 1
+    assert canonical.main([str(path)]) == 1
     error = capsys.readouterr().err
     assert error.startswith(f"Error: {path}") and error.count("\n") == 1
     if content is not None:

@@ -1,6 +1,8 @@
-"""The helper library of the fully convolutional network tutorials.
+"""The shared library of the fully convolutional network tutorials."""
 
-Importing it is cheap: TensorFlow is loaded only where it is needed.
-"""
+from __future__ import annotations
+
+from pathlib import Path
 
 __version__ = "0.1.0"
+CHECKOUT = Path(__file__).resolve().parents[1]  # where notebooks/ and data/ are

@@ -10,8 +10,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from tutorial_lib.errors import InputError, check_choice
-from tutorial_lib.files import write_atomically
+from tutorial_lib.errors import InputError, check_choice, write_atomically
 from tutorial_lib.inference import as_rgb
 
 SIDE = 512  # pixels: messengers want one side to be exactly this

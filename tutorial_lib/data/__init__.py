@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from tutorial_lib import CHECKOUT
 from tutorial_lib.errors import InputError
 
 LEDGER = "TUTORIAL_LEDGER"  # environment variable: where to note which data was used
@@ -22,9 +23,8 @@ def data_home() -> Path:
     """
     if chosen := os.environ.get("TUTORIAL_DATA"):
         return absolute(chosen, "TUTORIAL_DATA")
-    checkout = Path(__file__).resolve().parents[2]
-    if (checkout / "pyproject.toml").is_file():
-        return checkout / "data"
+    if (CHECKOUT / "pyproject.toml").is_file():
+        return CHECKOUT / "data"
     return Path.home() / ".cache" / "fcn-tutorials"
 
 

@@ -28,8 +28,7 @@ from tutorial_lib.data.cache import cached_folder, cannot_write, file_hash
 from tutorial_lib.data.encoding import PACKING, RECORD_VERSION, Recipe, encoded
 from tutorial_lib.data.images import VOID, Sample
 from tutorial_lib.data.shards import Shard, damaged_records, finished, write_shards
-from tutorial_lib.errors import InputError
-from tutorial_lib.files import write_atomically
+from tutorial_lib.errors import InputError, write_atomically
 
 INDEX = "index.json"
 UNFINISHED = "unfinished-records"  # within a folder: where new ones lie until they are whole

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from tutorial_lib.data import archives, data_home, download
 from tutorial_lib.data.download import Patience, RemoteFile
-from tutorial_lib.errors import InputError, check_choice
-from tutorial_lib.files import write_atomically
+from tutorial_lib.errors import InputError, check_choice, write_atomically
 
 COCO_SPLITS = ("train", "val")
 COCO_HOSTS = ("http://images.cocodataset.org", "https://s3.amazonaws.com/images.cocodataset.org")

@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from tutorial_lib.data.voc import CLASSES, label_png, listed_names
-from tutorial_lib.errors import InputError
-from tutorial_lib.files import write_atomically
+from tutorial_lib.errors import InputError, write_atomically
 
 PREFIX = "benchmark_RELEASE/dataset/"
 

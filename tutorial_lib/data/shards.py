@@ -24,8 +24,7 @@ import google_crc32c
 
 from tutorial_lib.data.cache import file_hash
 from tutorial_lib.data.encoding import PACKING, RECORD_VERSION, Encoded, Recipe, encoded, serialized
-from tutorial_lib.errors import InputError
-from tutorial_lib.files import write_atomically
+from tutorial_lib.errors import InputError, write_atomically
 
 HEADER, FOOTER = 12, 4  # bytes around the contents of a record
 LOOK_EACH = 0.2  # seconds between two looks at how far the processes are

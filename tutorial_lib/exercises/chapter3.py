@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tutorial_lib.exercises import Wrong, answered, exercise, number, pair
-from tutorial_lib.latent import Pca, auc
+from tutorial_lib.latent_codes import Pca, auc
 
 
 @exercise("3.1")

@@ -1,0 +1,1 @@
+"""The networks of the chapters, in Keras alone, without importing TensorFlow."""

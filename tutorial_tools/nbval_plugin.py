@@ -29,7 +29,7 @@ from nbformat import NotebookNode
 from nbval.plugin import IPyNbCell
 
 from tutorial_lib.notebook import is_record
-from tutorial_lib.pictures import EMBEDDED, compare_pictures, pictures
+from tutorial_tools.image_diff import EMBEDDED, compare_pictures, pictures
 
 NUMBERS_TAG = re.compile(r"numbers-within-(\d+)%")
 # A number on its own: not the 2 of "conv2d", nor part of a longer one.

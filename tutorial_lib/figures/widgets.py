@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 import ipywidgets
 
-from tutorial_lib import animation, player, plotting
 from tutorial_lib.errors import InputError
+from tutorial_lib.figures import animation, player, plotting
 
 LABELS = {
     "i": "input i",

@@ -14,8 +14,8 @@ from string import Template
 import numpy as np
 from PIL import Image
 
-from tutorial_lib import plotting
-from tutorial_lib.files import write_atomically
+from tutorial_lib.errors import write_atomically
+from tutorial_lib.figures import plotting
 
 STEP_MS, LAST_MS = 700, 1800  # how long an animation rests on a frame, and on the last one
 COLORS = 32  # of the palette that all frames share
@@ -68,7 +68,9 @@ def player_html(
     colors: int = COLORS,
 ) -> str:
     """Return the player of `play_frames` as HTML."""
-    template = Template(resources.files("tutorial_lib").joinpath("player.html").read_text("utf-8"))
+    template = Template(
+        resources.files("tutorial_lib.figures").joinpath("player.html").read_text("utf-8")
+    )
     height, width, _ = frames[0].shape
     columns = min(len(frames), max(1, MAX_REEL_WIDTH // width))
     return template.substitute(

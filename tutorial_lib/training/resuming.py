@@ -16,8 +16,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tutorial_lib.errors import InputError
-from tutorial_lib.files import write_atomically
+from tutorial_lib.errors import InputError, write_atomically
 
 
 class Progress(keras.callbacks.Callback):

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import keras
 
-from tutorial_lib import losses, training
 from tutorial_lib.data import records
 from tutorial_lib.models import pretrained
+from tutorial_lib.training import loop, losses
 
 
 class FineTuning(keras.optimizers.AdamW):
@@ -83,7 +83,7 @@ def fine_tune(
         callbacks: More Keras callbacks.
     """
     steps = -(-records.count(folder) // batch_size)
-    schedule = training.rise_and_fall(rate, epochs * steps)
+    schedule = loop.rise_and_fall(rate, epochs * steps)
     optimizer = FineTuning(schedule, learned, weight_decay=1e-2)
     net.compile(optimizer, loss=losses.cross_entropy_and_dice)
     sides = net.input_shape[1], net.output_shape[1]
@@ -93,4 +93,4 @@ def fine_tune(
             folder, *sides, batch_size, seed, scales=(0.7, 1.8), epochs=(first, end)
         )
 
-    return training.train(net, stream, epochs=epochs, steps=steps, callbacks=callbacks)
+    return loop.train(net, stream, epochs=epochs, steps=steps, callbacks=callbacks)

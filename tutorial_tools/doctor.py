@@ -62,9 +62,9 @@ def packages() -> Finding:
 
 def device() -> Finding:
     """What will TensorFlow compute on?"""
-    from tutorial_lib import profiles
+    from tutorial_lib import notebook
 
-    return Finding("device", True, profiles.banner("any"))
+    return Finding("device", True, notebook.banner("any"))
 
 
 def kernel() -> Finding:

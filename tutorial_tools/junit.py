@@ -6,10 +6,10 @@ import functools
 from pathlib import Path
 from xml.etree import ElementTree
 
-from tutorial_lib.outcomes import ANSI, failed_checks, load, metrics_of
+from tutorial_lib import CHECKOUT
+from tutorial_tools.outcomes import ANSI, failed_checks, load, metrics_of
 
 NBVAL = "Notebook cell execution failed"  # how nbval begins, whatever failed
-CHECKOUT = Path(__file__).resolve().parents[1]
 
 
 def notebooks_xml(report: dict) -> bytes:

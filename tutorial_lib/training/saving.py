@@ -77,7 +77,6 @@ def load_net(path: str | Path) -> Net:
     Raises:
         InputError: if the file is missing or is no such net.
     """
-    from tutorial_lib.models import backbones, fcn  # noqa: F401 - they register the layers of our own
 
     path = Path(path)
     if not path.is_file():

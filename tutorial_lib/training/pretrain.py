@@ -8,16 +8,16 @@ job. `tutorial pretrain` trains it again.
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 
+from tutorial_lib import CHECKOUT
 from tutorial_lib.data import pictograms
 from tutorial_lib.data.cache import file_hash
 from tutorial_lib.data.images import normalize
 from tutorial_lib.errors import InputError
 
-CHECKPOINT = Path(__file__).resolve().parents[1] / "data/checkpoints/vgg16_pictograms.weights.h5"
+CHECKPOINT = CHECKOUT / "data/checkpoints/vgg16_pictograms.weights.h5"
 CHECKPOINT_SHA256 = "3529267204ed0b127cd8a6bb6eb82f9f32f4f862e7c19dcf3559449c3847fd7c"
 CLASSES = pictograms.VOC_SPEC.categories
 INPUT_SIZE = 96
@@ -84,10 +84,10 @@ def train_classifier(
     """Train the classifier, save it as `CHECKPOINT` and return its accuracy on new pictures."""
     import keras
 
-    from tutorial_lib import profiles
+    from tutorial_lib import notebook
     from tutorial_lib.models.vgg import build_vgg, fold_batch_norm
 
-    profiles.start("full", seed=SEED)
+    notebook.start("full", seed=SEED)
     echo(f"composing {count} pictures …")
     images, classes = object_pictures(count)
     train = _flipping_batches(images, classes)

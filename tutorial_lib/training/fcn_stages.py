@@ -18,7 +18,8 @@ from tutorial_lib.data.images import VOID, normalize
 from tutorial_lib.errors import check_choice
 from tutorial_lib.inference import predict_any_size
 from tutorial_lib.metrics import ConfusionMatrix, outline_distance
-from tutorial_lib.training import pixel_cross_entropy, train
+from tutorial_lib.training.loop import train
+from tutorial_lib.training.losses import pixel_cross_entropy
 
 PARTS = ("scores", "late", "all")
 OPTIMIZERS = ("adam", "sgd")

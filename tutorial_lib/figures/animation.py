@@ -20,9 +20,10 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
-from tutorial_lib import convolution, player, plotting
+from tutorial_lib import convolution
 from tutorial_lib.errors import InputError
-from tutorial_lib.plotting import PALETTE
+from tutorial_lib.figures import player, plotting
+from tutorial_lib.figures.plotting import PALETTE
 
 GAP = 1.4  # cells between the input and the output
 HEADROOM = 0.9  # cells above a grid, for its label

@@ -7,9 +7,9 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from tutorial_lib import plotting
 from tutorial_lib.data.images import VOID, middle, picture
-from tutorial_lib.training import fresh_log_folder
+from tutorial_lib.figures import plotting
+from tutorial_lib.training.loop import fresh_log_folder
 
 
 def callbacks(name: str, images: np.ndarray, labels: np.ndarray) -> list[keras.callbacks.Callback]:

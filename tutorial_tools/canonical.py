@@ -1,7 +1,7 @@
 """The form in which a notebook lies in git: outputs stored, everything volatile left out.
 
-`python -m tutorial_lib.storage PATH…` brings notebooks into it, and fails if one was not: that is
-what the pre-commit hook runs. It needs nothing but Python.
+`python -m tutorial_tools.canonical PATH…` brings notebooks into it, and fails if one was not: that
+is what the pre-commit hook runs. It needs nothing but Python.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ import re
 import sys
 from pathlib import Path
 
-from tutorial_lib import execution, outcomes
-from tutorial_lib.errors import InputError
-from tutorial_lib.files import write_atomically
+from tutorial_lib.errors import InputError, write_atomically
 from tutorial_lib.notebook import is_record
+from tutorial_tools import outcomes, runner
 
 KEPT_CELL_METADATA = ("tags", "jupyter")
 # A widget lives in the kernel that made it; stored, it would be an error message.
@@ -73,8 +72,8 @@ def as_lines(text: str | list[str]) -> list[str]:
 
 
 def refresh(
-    path: Path, timeout: float = execution.CELL_TIMEOUT, progress: bool = False
-) -> execution.Result:
+    path: Path, timeout: float = runner.CELL_TIMEOUT, progress: bool = False
+) -> runner.Result:
     """Execute a notebook with its own parameters and store the outputs in it.
 
     Nothing is written unless every cell ran and none of them wrote to stderr: a warning is either
@@ -82,7 +81,7 @@ def refresh(
     in docs/ for the README and the site as well, are renewed with it.
     """
     output = path.parents[1] / "build" / "refresh" / path.name
-    result = execution.execute(path, output, {}, timeout, progress)
+    result = runner.execute(path, output, {}, timeout, progress)
     if result.status == "passed":
         notebook = json.loads(output.read_text(encoding="utf-8"))
         if warning := first_stderr(notebook):
@@ -119,7 +118,7 @@ def first_stderr(notebook: dict) -> str:
     for position, cell in enumerate(notebook["cells"], start=1):
         for output in cell.get("outputs", []):
             if output.get("name") == "stderr":
-                text = execution.one_line("".join(output["text"]))
+                text = runner.one_line("".join(output["text"]))
                 return f"cell {position} wrote to stderr: {text}"
     return ""
 

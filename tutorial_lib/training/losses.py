@@ -11,7 +11,51 @@ from keras import ops
 
 from tutorial_lib.data.images import VOID
 from tutorial_lib.errors import InputError
-from tutorial_lib.training import binary_cross_entropy
+
+
+def binary_cross_entropy(labels, logits):
+    """Return the cross-entropy of one class against the background, void pixels left out.
+
+    Args:
+        labels: (batch, height, width): 0, 1, or 255 for void.
+        logits: float (batch, height, width, 1).
+
+    Returns:
+        The mean over all pixels of the batch that are not void; 0 if all are.
+    """
+    weights, labels = _weights_and_classes(labels)
+    # Keras may have dropped the last axis of the logits already.
+    logits = ops.reshape(ops.cast(logits, "float32"), ops.shape(labels))
+    targets = ops.cast(labels, "float32")
+    # log(1 + e^-|x|) cannot overflow, unlike log(sigmoid(x)).
+    losses = ops.relu(logits) - logits * targets + ops.log1p(ops.exp(-ops.abs(logits)))
+    return ops.sum(losses * weights) / ops.maximum(ops.sum(weights), 1.0)
+
+
+def pixel_cross_entropy(labels, logits):
+    """Return the softmax cross-entropy over classes, void pixels left out.
+
+    Args:
+        labels: (batch, height, width): class numbers, or 255 for void.
+        logits: float (batch, height, width, classes).
+
+    Returns:
+        The mean over all pixels of the batch that are not void; 0 if all are.
+    """
+    labels, logits = ops.cast(labels, "int32"), ops.cast(logits, "float32")
+    seen = ops.cast(ops.not_equal(labels, VOID), "float32")
+    # -log softmax = log Σ exp(all scores) - the score of the right class. Void, class 255, is a
+    # row of zeros in one-hot form.
+    right = ops.sum(ops.one_hot(labels, ops.shape(logits)[-1]) * logits, axis=-1)
+    losses = ops.logsumexp(logits, axis=-1) * seen - right
+    return ops.sum(losses) / ops.maximum(ops.sum(seen), 1.0)
+
+
+def _weights_and_classes(labels):
+    """Return weight 0 for void and 1 for all else, and labels with void replaced by class 0."""
+    labels = ops.cast(labels, "int32")
+    seen = ops.not_equal(labels, VOID)
+    return ops.cast(seen, "float32"), ops.where(seen, labels, 0)
 
 
 def dice_loss(labels, logits):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tutorial_lib.outcomes import failed_checks, metrics_of
+from tutorial_tools.outcomes import failed_checks, metrics_of
 
 # What counts as a change: by that factor, and by that much.
 NOTEBOOK_SLOWER = (1.3, 5.0)  # seconds

@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tutorial_lib import outcomes, report
+from tutorial_lib import CHECKOUT
 from tutorial_lib.data import absolute
-from tutorial_lib.errors import InputError, check_choice
-from tutorial_lib.files import write_atomically
-from tutorial_lib.profiles import PROFILES
-from tutorial_lib.watching import MemoryWatch, ledger
+from tutorial_lib.errors import InputError, check_choice, write_atomically
+from tutorial_lib.notebook import PROFILES
+from tutorial_tools import outcomes, report
+from tutorial_tools.watching import MemoryWatch, ledger
 
-NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
+NOTEBOOKS = CHECKOUT / "notebooks"
 CELL_TIMEOUT = 900  # seconds; the longest cell of the quick profile takes two minutes on two cores
 PLACES = {"data_dir", "weights"}  # parameters that name a folder or a file
 NO_PLACES = ("", "imagenet")  # what they say when they name none

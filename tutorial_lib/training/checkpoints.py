@@ -12,11 +12,12 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from tutorial_lib import CHECKOUT
 from tutorial_lib.data import data_home, note_use
 from tutorial_lib.data.cache import MANIFEST, cached_folder, damaged_files
 
 # Nets whose training takes longer than a reader should wait, in git; `tutorial pretrain 03`.
-SHIPPED = Path(__file__).resolve().parents[1] / "data" / "checkpoints" / "nets"
+SHIPPED = CHECKOUT / "data" / "checkpoints" / "nets"
 CACHED = Path("cache", "nets")  # in a data folder: those that were trained here
 WEIGHTS, RECORD = "weights.npz", "record.json"
 

@@ -18,13 +18,12 @@ from dataclasses import asdict
 from importlib import metadata, resources
 from pathlib import Path
 
-from tutorial_lib import junit, outcomes
-from tutorial_lib.comparison import changes, environment_changes, shown
-from tutorial_lib.errors import InputError
-from tutorial_lib.files import write_atomically
-from tutorial_lib.outcomes import failed_checks, metrics_of, tally
+from tutorial_lib import CHECKOUT
+from tutorial_lib.errors import InputError, write_atomically
+from tutorial_tools import junit, outcomes
+from tutorial_tools.comparison import changes, environment_changes, shown
+from tutorial_tools.outcomes import failed_checks, metrics_of, tally
 
-CHECKOUT = Path(__file__).resolve().parents[1]
 PACKAGES = (
     "tensorflow", "keras", "numpy", "scipy", "pillow", "matplotlib", "scikit-image", "pycocotools",
     "mlxtend", "qtawesome", "papermill", "nbclient", "ipykernel",
@@ -204,7 +203,7 @@ def write_page(folder: Path) -> None:
     report, tests = read_both(folder)
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"shown": shown, "code": with_code}
-    source = resources.files("tutorial_lib").joinpath("report.html").read_text(encoding="utf-8")
+    source = resources.files("tutorial_tools").joinpath("report.html").read_text(encoding="utf-8")
     state, sentence = verdict(report, tests)
     page = environment.from_string(source).render(
         report=report,

@@ -44,7 +44,7 @@ class Digits:
     test_labels: np.ndarray
 
 
-def load(
+def load_digits(
     dataset: str = "bundled",
     data_dir: str = "",
     digits: Sequence[int] = range(10),

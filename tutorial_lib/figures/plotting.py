@@ -15,8 +15,8 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from tutorial_lib.describing import describe
 from tutorial_lib.errors import InputError
+from tutorial_lib.figures.fingerprint import describe
 
 # Blue input and green output, as the convolution literature draws them. Each pair of colors
 # differs in lightness too, so that the figures survive gray print and color blindness.

@@ -12,10 +12,8 @@ from pathlib import Path
 
 import click
 
-from tutorial_lib import __version__
+from tutorial_lib import CHECKOUT, __version__
 from tutorial_lib.errors import InputError
-
-CHECKOUT = Path(__file__).resolve().parents[1]
 
 
 class OneLineErrors(click.Group):
@@ -72,13 +70,13 @@ def main() -> None:
 @timeout_option
 def run(names, pairs, output: Path, folder: Path | None, timeout: int) -> None:
     """Execute all notebooks, or those whose NAMES are given (01 is enough)."""
-    from tutorial_lib import execution
+    from tutorial_tools import runner
 
-    paths = execution.find_notebooks(names, (folder or execution.NOTEBOOKS).resolve())
+    paths = runner.find_notebooks(names, (folder or runner.NOTEBOOKS).resolve())
     # Whoever ends the run politely, a CI system say, gets a report all the same.
     polite = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        results = execution.run(
+        results = runner.run(
             paths, dict(pairs), output.resolve(), timeout, click.echo, progress=sys.stderr.isatty()
         )
     finally:
@@ -93,7 +91,7 @@ def run(names, pairs, output: Path, folder: Path | None, timeout: int) -> None:
 @output_option
 def report(output: Path) -> None:
     """Lay out the last run and the last tests again, and print where the time went."""
-    from tutorial_lib import report
+    from tutorial_tools import report
 
     folder = output.resolve() / "report"
     report.write_page(folder)
@@ -106,14 +104,14 @@ def list_notebooks() -> None:
     """List the notebooks with their parameters."""
     import json
 
-    from tutorial_lib import execution
+    from tutorial_tools import runner
 
-    for path in execution.find_notebooks():
+    for path in runner.find_notebooks():
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
         title = "".join(cells[0]["source"]).splitlines()[0].lstrip("# ")
         click.secho(f"{path.stem}", bold=True, nl=False)
         click.echo(f"  {title}")
-        for name, entry in execution.notebook_parameters(path).items():
+        for name, entry in runner.notebook_parameters(path).items():
             click.echo(f"    {name:<11} {entry['type']:<5} {entry['default']:<10} {entry['help']}")
 
 
@@ -124,14 +122,15 @@ def refresh(names, timeout: int) -> None:
     """Execute notebooks and store the outputs in notebooks/ (for maintainers)."""
     import shutil
 
-    from tutorial_lib import checkpoints, execution, storage
     from tutorial_lib.data import data_home
+    from tutorial_lib.training import checkpoints
+    from tutorial_tools import canonical, runner
 
     # What is stored shall be trained now: other versions or processors may have left those there.
     shutil.rmtree(data_home() / checkpoints.CACHED, ignore_errors=True)
     failed = False
-    for path in execution.find_notebooks(names):
-        result = storage.refresh(path, timeout, progress=sys.stderr.isatty())
+    for path in runner.find_notebooks(names):
+        result = canonical.refresh(path, timeout, progress=sys.stderr.isatty())
         click.echo(f"{result.name}: {result.summary()}")
         failed |= result.status != "passed"
     sys.exit(int(failed))
@@ -144,12 +143,12 @@ def pretrain(chapter: str) -> None:
     if chapter == "03":
         _ship_autoencoders()
         return
-    from tutorial_lib import pretraining
     from tutorial_lib.data.cache import file_hash
+    from tutorial_lib.training import pretrain
 
-    accuracy = pretraining.train_classifier(echo=click.echo)
+    accuracy = pretrain.train_classifier(echo=click.echo)
     click.echo(f"accuracy on new pictures: {accuracy:.3f}")
-    click.echo(f"CHECKPOINT_SHA256 = {file_hash(pretraining.CHECKPOINT)!r}")
+    click.echo(f"CHECKPOINT_SHA256 = {file_hash(pretrain.CHECKPOINT)!r}")
 
 
 def _ship_autoencoders() -> None:
@@ -157,13 +156,14 @@ def _ship_autoencoders() -> None:
     import os
     import tempfile
 
-    from tutorial_lib import checkpoints, execution
+    from tutorial_lib.training import checkpoints
+    from tutorial_tools import runner
 
-    (path,) = execution.find_notebooks(["03"])
+    (path,) = runner.find_notebooks(["03"])
     with tempfile.TemporaryDirectory() as home:
         os.environ["TUTORIAL_DATA"] = home
         output = CHECKOUT / "build" / "pretrain" / path.name
-        result = execution.execute(path, output, {"retrain": True}, timeout=3600)
+        result = runner.execute(path, output, {"retrain": True}, timeout=3600)
         click.echo(f"{result.name}: {result.summary()}")
         if result.status != "passed":
             sys.exit(1)
@@ -196,7 +196,7 @@ def sticker(photo, label, output, model, contour, shadow, crf, preview) -> None:
     pictograms only. `tutorial run 05 -p dataset voc -p backbone mobilenet` trains one and leaves it
     where this looks.
     """
-    from tutorial_lib import profiles, stickers
+    from tutorial_lib import notebook, stickers
     from tutorial_lib.data import data_home
     from tutorial_lib.inference import read_photograph
 
@@ -205,8 +205,8 @@ def sticker(photo, label, output, model, contour, shadow, crf, preview) -> None:
     # What is wrong with a name should not wait for TensorFlow.
     _check_pictures([output, preview] if preview else [output], [photo, path])
     image = read_photograph(photo)
-    with profiles.native_notes_silenced():
-        from tutorial_lib.saving import load_net
+    with notebook.native_notes_silenced():
+        from tutorial_lib.training.saving import load_net
     net = load_net(path)
     mask = stickers.find_object(net.labels(image, crf=crf), label, net.classes)
     result = stickers.make_sticker(image, mask, contour=contour, shadow=shadow)
@@ -243,7 +243,7 @@ def animate(kind, output_padding: int, path: Path, **geometry: int) -> None:
 
     All sizes but the input's are those of the direct convolution.
     """
-    from tutorial_lib import animation
+    from tutorial_lib.figures import animation
 
     if path.suffix.lower() != ".gif":
         raise InputError(f"{path} should end in .gif")
@@ -376,9 +376,9 @@ def _problems(kind, folder, split, categories):
 
 def _records():
     """Return the module, which brings TensorFlow with it, without TensorFlow's notes."""
-    from tutorial_lib import profiles
+    from tutorial_lib import notebook
 
-    with profiles.native_notes_silenced():
+    with notebook.native_notes_silenced():
         from tutorial_lib.data import records
     return records
 
@@ -428,19 +428,19 @@ def convert(kind, folder, output, split, categories, strict, shards, workers) ->
 @data.command()
 def make() -> None:
     """Make the bundled scenes now, so that a class can work without a wait."""
-    from tutorial_lib.data import bundled
-    from tutorial_lib.staged import QUICK
+    from tutorial_lib.data import scenes
+    from tutorial_lib.training.fcn_stages import QUICK
 
-    click.echo(bundled.coco_tree(train=960, val=120))
-    click.echo(bundled.voc_tree(train=QUICK["scenes"], val=QUICK["validation"]))
+    click.echo(scenes.coco_tree(train=960, val=120))
+    click.echo(scenes.voc_tree(train=QUICK["scenes"], val=QUICK["validation"]))
 
 
 @main.command()
 def doctor() -> None:
     """Look whether this machine has what the notebooks need."""
-    from tutorial_lib import diagnosis
+    from tutorial_tools import doctor
 
-    findings = diagnosis.examine()
+    findings = doctor.examine()
     for finding in findings:
         click.echo(f"{'ok  ' if finding.good else 'BAD '} {finding.name:<12} {finding.text}")
     sys.exit(int(not all(finding.good for finding in findings)))

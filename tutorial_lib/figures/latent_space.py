@@ -19,10 +19,10 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from PIL import Image
 
-from tutorial_lib import player, plotting
-from tutorial_lib.describing import describe
-from tutorial_lib.latent import nearest
-from tutorial_lib.plotting import PALETTE
+from tutorial_lib.figures import player, plotting
+from tutorial_lib.figures.fingerprint import describe
+from tutorial_lib.figures.plotting import PALETTE
+from tutorial_lib.latent_codes import nearest
 
 # What is drawn of the map at least: x from, x to, y from, y to. The bundled digits fit into it,
 # so that pictures of two runs can be laid on top of each other.
@@ -382,7 +382,9 @@ def show_picker(
 
 def picker_html(ground: Figure, labels, drawn: Sheet, fallback: bytes, title: str, alt: str) -> str:
     """Return the picker of `show_picker` as one piece of HTML that needs nothing else."""
-    template = Template(resources.files("tutorial_lib").joinpath("picker.html").read_text("utf-8"))
+    template = Template(
+        resources.files("tutorial_lib.figures").joinpath("picker.html").read_text("utf-8")
+    )
     rows, columns = drawn.known.shape
     return template.substitute(
         title=html.escape(title),

@@ -1,0 +1,1 @@
+"""Figures, animations and widgets: one palette, and alt text for every figure."""
