@@ -1,4 +1,4 @@
-"""Profiles: choosing settings, seeding, and errors that tell what to do."""
+"""What a notebook needs: settings by profile, seeds, and errors that say what to do."""
 
 import os
 import subprocess
@@ -63,7 +63,7 @@ def test_the_banner_names_versions_and_device():
 
 def test_starting_is_silent():
     environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
-    source = "from tutorial_lib import profiles; notebook.start('quick')"
+    source = "from tutorial_lib import notebook; notebook.start('quick')"
     done = subprocess.run(
         [sys.executable, "-c", source], capture_output=True, text=True, env=environment
     )
