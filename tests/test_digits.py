@@ -1,4 +1,4 @@
-"""Digits and downloads: what is bundled, what is read from disk, what a bad server does."""
+"""Digits: the bundled ones, and MNIST as it is read from disk."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tutorial_lib.data.digits import SHAPES, load_digits, registry, scaled
+from tutorial_lib.data.digits import MNIST_SHAPES, load_digits, scaled
 from tutorial_lib.errors import InputError
 
 
@@ -15,12 +15,14 @@ def test_bundled_digits():
     assert digits.train_images.shape == (3334, 28, 28)
     assert digits.test_images.shape == (1666, 28, 28)
     assert set(np.bincount(digits.test_labels)) == {166, 167}
+    train = {image.tobytes() for image in digits.train_images}
+    assert not any(image.tobytes() in train for image in digits.test_images)
     few = load_digits(digits=[1, 5, 6])
     assert set(few.train_labels) == {1, 5, 6}
     assert len(few.train_labels) == 1000 and len(few.test_labels) == 500
 
 
-def test_a_limit_keeps_the_first_of_each_kind():
+def test_a_limit_keeps_the_first_digits_of_each_class():
     whole, few = load_digits(digits=[1, 5]), load_digits(digits=[1, 5], limit=7)
     for part in ("train", "test"):
         labels, kept = getattr(whole, f"{part}_labels"), getattr(few, f"{part}_labels")
@@ -33,38 +35,32 @@ def test_a_limit_keeps_the_first_of_each_kind():
         load_digits(limit=-1)
 
 
-def test_scaled_digits_are_what_a_net_takes():
+def test_scaled_digits_are_network_input():
     images = scaled(np.array([[[0, 51], [102, 255]]], np.uint8))
     assert images.dtype == np.float32
     np.testing.assert_allclose(images, [[[[0], [0.2]], [[0.4], [1]]]], rtol=1e-6)
 
 
-def test_no_bundled_digit_is_in_both_parts():
-    digits = load_digits()
-    train = {image.tobytes() for image in digits.train_images}
-    assert not any(image.tobytes() in train for image in digits.test_images)
-
-
 @pytest.mark.skipif("TUTORIAL_REAL_DATA" not in os.environ, reason="TUTORIAL_REAL_DATA is not set")
 def test_bundled_digits_are_training_digits_of_mnist():
-    # So whoever trains on `mnist` must not test on `bundled`.
+    # A network that was trained on `mnist` must therefore not be tested on `bundled`.
     bundled = load_digits()
     whole = load_digits("mnist", str(Path(os.environ["TUTORIAL_REAL_DATA"]).resolve() / "mnist"))
     train = {image.tobytes() for image in whole.train_images}
     assert all(image.tobytes() in train for image in bundled.train_images)
     assert all(image.tobytes() in train for image in bundled.test_images)
     assert not any(image.tobytes() in train for image in whole.test_images)
-    # These two are quoted in notebook 03.
+    # These two numbers are quoted in notebook 03.
     assert np.isin(whole.train_labels, [1, 5, 6]).sum() == 18081
     assert np.isin(whole.test_labels, [1, 5, 6]).sum() == 2985
 
 
 @pytest.fixture
 def arrays():
-    return {name: np.zeros(shape, np.uint8) for name, shape in SHAPES.items()}
+    return {name: np.zeros(shape, np.uint8) for name, shape in MNIST_SHAPES.items()}
 
 
-def test_full_mnist_from_a_folder_or_a_file(tmp_path, arrays):
+def test_mnist_from_a_folder_or_a_file(tmp_path, arrays):
     np.savez_compressed(tmp_path / "mnist.npz", **arrays)
     for place in (tmp_path, tmp_path / "mnist.npz"):
         assert load_digits("mnist", str(place), digits=[0]).train_images.shape == (60000, 28, 28)
@@ -73,24 +69,17 @@ def test_full_mnist_from_a_folder_or_a_file(tmp_path, arrays):
 def test_a_missing_or_damaged_mnist_is_one_line(tmp_path, arrays):
     with pytest.raises(InputError, match="run `tutorial data fetch mnist`"):
         load_digits("mnist", str(tmp_path))
-    (tmp_path / "mnist.npz").write_bytes(b"PK\x03\x04 not really")
-    with pytest.raises(InputError, match="mnist.npz is damaged"):
-        load_digits("mnist", str(tmp_path))
-    np.savez_compressed(tmp_path / "mnist.npz", **arrays)
-    whole = bytearray((tmp_path / "mnist.npz").read_bytes())
-    whole[5000:5100] = bytes(100)
+    path = tmp_path / "mnist.npz"
+    np.savez_compressed(path, **arrays)
+    changed = bytearray(path.read_bytes())
+    changed[5000:5100] = bytes(100)
     np.save(tmp_path / "array.npy", np.zeros(3))
-    for content in (whole, (tmp_path / "array.npy").read_bytes()):
-        (tmp_path / "mnist.npz").write_bytes(content)
+    for content in (b"PK\x03\x04", changed, (tmp_path / "array.npy").read_bytes()):
+        path.write_bytes(content)
         with pytest.raises(InputError, match="mnist.npz is damaged"):
             load_digits("mnist", str(tmp_path))
-    np.savez_compressed(tmp_path / "mnist.npz", **{**arrays, "y_test": np.zeros(3, np.uint8)})
+    np.savez_compressed(path, **{**arrays, "y_test": np.zeros(3, np.uint8)})
     with pytest.raises(InputError, match="y_test is uint8"):
         load_digits("mnist", str(tmp_path))
     with pytest.raises(InputError, match="choose one of bundled, mnist"):
         load_digits("digits")
-
-
-def test_unknown_data_set():
-    with pytest.raises(InputError, match="choose one of mnist"):
-        registry.fetch("imagenet")

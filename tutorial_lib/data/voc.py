@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tutorial_lib.data import note_use
 from tutorial_lib.data.glyphs import CLASSES as OBJECT_CLASSES
 from tutorial_lib.data.images import VOID, Sample, check_same_size, read_image, read_labels
 from tutorial_lib.errors import InputError, check_choice
@@ -122,7 +121,6 @@ class VocTree:
         """
         check_choice("split", split, SPLITS)
         path = self.root / "ImageSets" / "Segmentation" / f"{split}.txt"
-        note_use(path)
         hint = "; `tutorial data fetch sbd` makes it" if split == "train_aug" else ""
         ids = listed_names(path, hint)
         if not ids:

@@ -13,8 +13,8 @@ from types import SimpleNamespace
 import numpy as np
 
 from tutorial_lib import CHECKOUT
-from tutorial_lib.data import data_home, note_use
-from tutorial_lib.data.cache import MANIFEST, cached_folder, damaged_files
+from tutorial_lib.data import data_home
+from tutorial_lib.data.cache import cached_folder, damaged_files
 
 # Nets whose training takes longer than a reader should wait, in git; `tutorial pretrain 03`.
 SHIPPED = CHECKOUT / "data" / "checkpoints" / "nets"
@@ -57,7 +57,6 @@ def load_or_train(
     if retrain or not whole:
         shutil.rmtree(cached, ignore_errors=True)
         whole = [cached_folder(cached, lambda place: _save(net, fit(net, *data, settings), place))]
-    note_use(whole[0] / MANIFEST)
     with np.load(whole[0] / WEIGHTS, allow_pickle=False) as weights:
         net.set_weights(list(weights.values()))
     return net, json.loads((whole[0] / RECORD).read_text(encoding="utf-8"))
