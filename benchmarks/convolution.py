@@ -2,19 +2,17 @@
 
     python benchmarks/convolution.py
 
-All contestants run in turn, several times; the best time of each counts.
+The contestants take turns, and the best time of each counts.
 """
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
+from common import best_times
 
 from tutorial_lib import convolution, notebook
 
-IMAGE, INPUTS, OUTPUTS, KERNEL = 64, 16, 32, 3
-ROUNDS = 15
+SIZE, INPUTS, OUTPUTS, KERNEL, ROUNDS = 64, 16, 32, 3, 15
 
 
 def loops(x: np.ndarray, w: np.ndarray) -> np.ndarray:
@@ -22,20 +20,8 @@ def loops(x: np.ndarray, w: np.ndarray) -> np.ndarray:
     k, size = len(w), x.shape[1] - len(w) + 1
     y = np.empty((1, size, size, w.shape[3]))
     for row, column in np.ndindex(size, size):
-        window = x[0, row : row + k, column : column + k]
-        y[0, row, column] = np.tensordot(window, w, axes=3)
+        y[0, row, column] = np.tensordot(x[0, row : row + k, column : column + k], w, axes=3)
     return y
-
-
-def best_times(contestants: dict) -> dict[str, float]:
-    """Return the best of several times of each contestant in seconds, run in turn."""
-    times: dict[str, list[float]] = {name: [] for name in contestants}
-    for _ in range(ROUNDS):
-        for name, run in contestants.items():
-            start = time.perf_counter()
-            run()
-            times[name].append(time.perf_counter() - start)
-    return {name: min(measured) for name, measured in times.items()}
 
 
 def main() -> None:
@@ -43,28 +29,28 @@ def main() -> None:
     import tensorflow as tf
 
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(1, IMAGE, IMAGE, INPUTS))
+    x = rng.normal(size=(1, SIZE, SIZE, INPUTS))
     w = rng.normal(size=(KERNEL, KERNEL, INPUTS, OUTPUTS))
     tx, tw = tf.constant(x), tf.constant(w)
-    np.testing.assert_allclose(convolution.conv2d(x, w), tf.nn.conv2d(tx, tw, 1, "VALID"))
     upstream = convolution.conv2d(x, w)
+    np.testing.assert_allclose(upstream, tf.nn.conv2d(tx, tw, 1, "VALID"))
+    np.testing.assert_allclose(upstream, loops(x, w))
 
-    def by_tensorflow_with_gradients():
+    def tensorflow_with_gradients():
         with tf.GradientTape() as tape:
             tape.watch([tx, tw])
             y = tf.nn.conv2d(tx, tw, 1, "VALID")
         tape.gradient(y, [tx, tw])
 
-    times = best_times(
-        {
-            "reference": lambda: convolution.conv2d(x, w),
-            "loops": lambda: loops(x, w),
-            "TensorFlow": lambda: tf.nn.conv2d(tx, tw, 1, "VALID"),
-            "reference, gradients": lambda: convolution.conv2d_grad(x, w, upstream),
-            "TensorFlow, forward and gradients": by_tensorflow_with_gradients,
-        }
-    )
-    print(f"{IMAGE}×{IMAGE}×{INPUTS} -> {OUTPUTS} channels, {KERNEL}×{KERNEL}, float64")
+    contestants = {
+        "reference": lambda: convolution.conv2d(x, w),
+        "loops": lambda: loops(x, w),
+        "TensorFlow": lambda: tf.nn.conv2d(tx, tw, 1, "VALID"),
+        "reference, gradients": lambda: convolution.conv2d_grad(x, w, upstream),
+        "TensorFlow, forward and gradients": tensorflow_with_gradients,
+    }
+    times = best_times(contestants, ROUNDS)
+    print(f"{SIZE}×{SIZE}×{INPUTS} -> {OUTPUTS} channels, {KERNEL}×{KERNEL}, float64")
     for name, seconds in times.items():
         ratio = seconds / times["reference"]
         print(f"{name:34} {seconds * 1e3:8.2f} ms  {ratio:7.1f} times the reference")

@@ -1,57 +1,43 @@
-"""Where does the time of `make test` go? A table from what pytest left behind.
+"""Where does the time of `make test` go? A Markdown table from what pytest left behind.
 
-    make test && python benchmarks/timings.py --write
-
-Reads build/report/tests.xml, prints Markdown and, with `--write`, puts it into docs/checking.md.
+make test; python benchmarks/timings.py
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
+from collections import defaultdict
 from pathlib import Path
+from xml.etree import ElementTree
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from benchmarks.copies import put  # noqa: E402, the folder is not installed
-from tutorial_tools import junit
-
+RESULTS = Path(__file__).resolve().parents[1] / "build" / "report" / "tests.xml"
 SHORT = 5  # seconds; files that take less share a row
 
 
-def table(tests: dict) -> str:
+def table(path: Path) -> str:
     """Return the times by file as Markdown, the longest first."""
+    suite = next(ElementTree.parse(path).iter("testsuite"))
+    files = defaultdict(list)
+    for case in suite.iter("testcase"):
+        name = case.get("classname", "").removesuffix(".ipynb").replace(".", "/")
+        files[name].append((float(case.get("time", 0)), case.get("name", "")))
+    totals = {name: sum(seconds for seconds, _ in cases) for name, cases in files.items()}
+    order = sorted(files, key=totals.get, reverse=True)
     rows = ["| file | tests | seconds | of which the slowest |", "|---|---:|---:|---|"]
-    files = tests["files"]
-    for file in files:
-        if file["seconds"] >= SHORT:
-            slowest, name = file["slowest"]
-            cells = f"{file['name']} | {file['tests']} | {file['seconds']:.0f}"
-            rows.append(f"| {cells} | {slowest:.0f}, `{name}` |")
-    rest = [file for file in files if file["seconds"] < SHORT]
-    if rest:
-        counted, seconds = (sum(file[key] for file in rest) for key in ("tests", "seconds"))
-        rows.append(f"| {len(rest)} others | {counted} | {seconds:.0f} | |")
-    total = sum(file["seconds"] for file in files)
-    counted = sum(file["tests"] for file in files)
-    rows.append(f"| **all** | {counted} | {total:.0f} | {tests['seconds']:.0f} by the clock |")
+    for name in (name for name in order if totals[name] >= SHORT):
+        seconds, slowest = max(files[name])
+        rows.append(
+            f"| {name} | {len(files[name])} | {totals[name]:.0f} | {seconds:.0f}, `{slowest}` |"
+        )
+    rest = [name for name in order if totals[name] < SHORT]
+    count, seconds = sum(len(files[name]) for name in rest), sum(totals[name] for name in rest)
+    rows.append(f"| {len(rest)} others | {count} | {seconds:.0f} | |")
+    count, clock = sum(map(len, files.values())), float(suite.get("time", 0))
+    rows.append(f"| **all** | {count} | {sum(totals.values()):.0f} | {clock:.0f} by the clock |")
     return "\n".join(rows)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--report", type=Path, default=ROOT / "build" / "report")
-    parser.add_argument("--write", action="store_true", help="put it into docs/checking.md")
-    options = parser.parse_args()
-    tests = junit.read_tests(options.report)
-    if tests is None:
-        raise SystemExit(f"no tests.xml in {options.report}; `make test` writes one")
-    text = table(tests)
-    print(text)
-    if options.write:
-        put("timings", text)
-
-
 if __name__ == "__main__":
-    main()
+    if not RESULTS.is_file():
+        sys.exit(f"{RESULTS} does not exist; `make test` writes it")
+    print(table(RESULTS))
