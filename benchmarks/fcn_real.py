@@ -63,7 +63,7 @@ def main() -> None:
         backbone = backbones.load_backbone("mobilenet", options.weights)
         networks = train_stages(backbone, settings, directory, seed)
         minutes = (time.process_time() - start) / 60
-        augmented = inference.several_views(networks[8])
+        augmented = inference.test_time_augmentation(networks[8])
         scores = [evaluate(network, samples) for network in (*networks.values(), augmented)]
         rows.append([matrices[band].mean_iou() for band in (0, 1) for matrices in scores])
         classes.append(scores[2][0].iou())

@@ -89,7 +89,7 @@ def main() -> None:
                 directories[part], size, network.output_shape[1], 8
             )
         val = list(batches["val"])
-        prior = 2.0 * thresholds.center_prior(batches["train"]) - 1
+        prior = 2.0 * metrics.center_prior(batches["train"]) - 1
         guesses = {"no cat": 0 * prior - 1, "all cat": 0 * prior + 1, "center prior": prior}
         for label, guess in guesses.items():
             print(f"{label}: {cat_iou(val, (np.stack([guess] * len(x)) for x, _ in val)):.3f}")

@@ -203,7 +203,7 @@ def test_the_mean_over_a_picture_and_its_mirror_image():
         return np.cumsum(x, axis=2)  # far from mirror symmetric
 
     image = RNG.integers(0, 256, (32, 64, 3), dtype=np.uint8)
-    both = inference.several_views(leftmost, scales=[1])
+    both = inference.test_time_augmentation(leftmost, scales=[1])
     scores = predict_any_size(both, image)
     flipped = predict_any_size(both, image[:, ::-1])
     np.testing.assert_allclose(scores, flipped[:, ::-1], atol=1e-4)
@@ -220,7 +220,7 @@ def test_the_mean_over_several_sizes():
         return np.full(x.shape, float(x.shape[1]), np.float32)
 
     image = np.zeros((60, 100, 3), np.uint8)  # 64 and 128 with their borders
-    scores = predict_any_size(inference.several_views(size_of_input, (0.5, 1, 1.5)), image)
+    scores = predict_any_size(inference.test_time_augmentation(size_of_input, (0.5, 1, 1.5)), image)
     assert seen == [(32, 64)] * 2 + [(64, 128)] * 2 + [(96, 192)] * 2
     assert scores.shape == (60, 100, 3) and np.allclose(scores, 64)
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as reference
 
 from tutorial_lib.errors import InputError
-from tutorial_lib.metrics import ConfusionMatrix, boundary_band, outline_distance
+from tutorial_lib.metrics import ConfusionMatrix, boundary_band, boundary_distance
 
 
 def test_by_hand():
@@ -116,7 +116,7 @@ def test_streaming_equals_all_at_once():
     for label, guess in zip(labels, guesses, strict=True):
         parts.update(label, guess)
     assert np.array_equal(whole.counts, parts.counts)
-    np.testing.assert_allclose(np.nansum(whole.rows_as_shares(), axis=1), 1)
+    np.testing.assert_allclose(np.nansum(whole.row_normalized(), axis=1), 1)
 
 
 def test_the_band_around_outlines():
@@ -126,7 +126,7 @@ def test_the_band_around_outlines():
     band = boundary_band(labels, 2)
     assert np.flatnonzero(band[0]).tolist() == [7, 8, 9, 10, 11, 12]
     assert band[4, :5].all() and not band[4, 5]
-    assert outline_distance(labels)[0, 5:12].tolist() == [4, 3, 2, 1, 0, 0, 1]
+    assert boundary_distance(labels)[0, 5:12].tolist() == [4, 3, 2, 1, 0, 0, 1]
     assert not boundary_band(np.zeros((4, 5), np.uint8), 3).any()
 
 

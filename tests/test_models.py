@@ -7,7 +7,7 @@ import pytest
 from tutorial_lib.data.images import Sample, mosaic, showcase, shrink, square_around
 from tutorial_lib.errors import InputError
 from tutorial_lib.inference import predict_any_size
-from tutorial_lib.models import autoencoder, backbones, fcn, pretrained, unet, vgg
+from tutorial_lib.models import autoencoder, backbones, fcn, unet, vgg
 from tutorial_lib.training import losses, pretrain, saving
 
 
@@ -137,8 +137,6 @@ def test_another_backbone_takes_vggs_place(tmp_path):
     skips = {name: net.get_layer(f"score_{name}").kernel.shape[2] for name in ("pool3", "pool4")}
     assert skips == {"pool3": 64, "pool4": 128}
     assert net.get_layer("score_fc7").kernel.shape[2] == 2 * 256
-    narrow = backbones.load_backbone("mobilenet", weights=None, alpha=0.25, context=False)
-    assert fcn.build_fcn(narrow, 32).get_layer("score_fc7").kernel.shape[2] == 256
     assert net.get_layer("conv1").kernel is not body.get_layer("conv1").kernel
     np.testing.assert_array_equal(net.get_layer("conv1").kernel, body.get_layer("conv1").kernel)
     published = keras.applications.MobileNet(include_top=False, weights=None, alpha=0.25)
@@ -162,25 +160,25 @@ def test_the_width_of_a_mobilenet_is_read_from_the_name_of_its_file(tmp_path):
     path = tmp_path / "mobilenet_5_0_96.weights.h5"
     half = keras.applications.MobileNet(include_top=False, weights=None, alpha=0.5)
     half.save_weights(path)
-    for net in (backbones.load_backbone("mobilenet", path), pretrained.mobilenet(96, path)):
+    for net in (backbones.load_backbone("mobilenet", path), backbones.mobilenet(96, path)):
         kernel = net.get_layer("conv1").kernel
         np.testing.assert_array_equal(kernel, half.get_layer("conv1").kernel)
     with pytest.raises(InputError, match="do not fit mobilenet with {'alpha': 0.25}"):
-        pretrained.mobilenet(96, path, alpha=0.25)
+        backbones.mobilenet(96, path, alpha=0.25)
     path.write_bytes(b"no weights")
-    with pytest.raises(InputError, match="cannot be had"):
-        pretrained.mobilenet(96, path)
+    with pytest.raises(InputError, match="cannot load the weights of mobilenet"):
+        backbones.mobilenet(96, path)
 
 
 def test_context_is_the_mean_of_the_whole_map(tmp_path):
     x = np.random.default_rng(0).normal(size=(2, 3, 5, 4)).astype("float32")
-    long = np.asarray(backbones.FixedLength()(x))
-    np.testing.assert_allclose(np.linalg.norm(long, axis=-1), backbones.LENGTH, rtol=1e-4)
+    long = np.asarray(backbones.L2Normalization()(x))
+    np.testing.assert_allclose(np.linalg.norm(long, axis=-1), backbones.NORM, rtol=1e-4)
     np.testing.assert_allclose(long / x, (long / x)[..., :1] * np.ones(4), rtol=1e-4)
     wide = np.asarray(backbones.GlobalContext()(x))
     assert wide.shape == (2, 3, 5, 8) and np.array_equal(wide[..., :4], long)
     mean = x.mean(axis=(1, 2))
-    mean *= backbones.LENGTH / np.linalg.norm(mean, axis=-1, keepdims=True)
+    mean *= backbones.NORM / np.linalg.norm(mean, axis=-1, keepdims=True)
     expected = np.broadcast_to(mean[:, None, None], x.shape)
     np.testing.assert_allclose(wide[..., 4:], expected, rtol=1e-4)
     body = backbones.load_backbone("mobilenet", weights=None, alpha=0.25)

@@ -6,16 +6,16 @@ import pytest
 import tensorflow as tf
 from scipy import ndimage
 
-from tutorial_lib import metrics, thresholds
+from tutorial_lib import metrics
 from tutorial_lib.errors import InputError
 from tutorial_lib.metrics import ConfusionMatrix
-from tutorial_lib.models import unet
+from tutorial_lib.models import backbones, unet
 from tutorial_lib.training import finetune, loop, losses, tensorboard
 
 
 def test_the_papers_net_has_31_million_parameters_by_arithmetic():
-    assert unet.parameter_count(channels=1, base_filters=64, depth=4, classes=2) == 31_030_658
-    assert unet.parameter_count(channels=3, base_filters=64, depth=4, classes=1) == 31_031_745
+    assert unet.count_parameters(channels=1, base_filters=64, depth=4, classes=2) == 31_030_658
+    assert unet.count_parameters(channels=3, base_filters=64, depth=4, classes=1) == 31_031_745
 
 
 @pytest.mark.parametrize("arguments", [(1, 4, 1, 2), (3, 5, 2, 1), (3, 12, 3, 1), (2, 3, 4, 7)])
@@ -23,7 +23,7 @@ def test_the_arithmetic_agrees_with_the_built_net(arguments):
     channels, base, depth, classes = arguments
     size = unet.valid_input_sizes(depth, 1, 400)[0]
     net = unet.build_unet(size, channels, base, depth, classes)
-    assert net.count_params() == unet.parameter_count(*arguments)
+    assert net.count_params() == unet.count_parameters(*arguments)
 
 
 def test_the_five_blocks_have_the_papers_shapes():
@@ -35,7 +35,7 @@ def test_the_five_blocks_have_the_papers_shapes():
     assert up.shape[1:] == (56, 56, 512)
     joined = unet.copy_and_crop(keras.Input((64, 64, 512)), up, "d")
     assert joined.shape[1:] == (56, 56, 1024)
-    assert unet.score(joined, 2, "e").shape[1:] == (56, 56, 2)
+    assert unet.output_convolution(joined, 2, "e").shape[1:] == (56, 56, 2)
 
 
 @pytest.fixture(scope="module", params=[(68, 2), (116, 3)])
@@ -66,20 +66,23 @@ def test_tiles_equal_the_whole_picture(nets):
     np.testing.assert_allclose(tiles, whole, rtol=1e-4, atol=1e-5)
 
 
-def test_cut_wires_carry_nothing(nets):
+def test_an_ablated_connection_does_not_reach_the_output(nets):
     net = nets[0]
     image = np.random.default_rng(0).uniform(-1, 1, (1, *net.input_shape[1:])).astype(np.float32)
     before = net(image).numpy()
     net.compile("adam", loss=losses.dice_loss)
-    for copies, cut in ((True, "up1_crop"), (False, "up1_upconv")):
-        other = unet.silenced(net, copies)
-        whole = keras.Model(other.inputs[0], [other.output, other.get_layer(cut).output])
-        answer, signal = (np.asarray(part) for part in whole(image))
-        assert np.abs(signal).max() > 0 and not np.allclose(answer, before)
-        # Whatever comes along the wire, the answer stays the same.
+    for ablate, ablated in (
+        (unet.ablate_skips, "up1_crop"),
+        (unet.keep_last_skip_only, "up1_upconv"),
+    ):
+        other = ablate(net)
+        whole = keras.Model(other.inputs[0], [other.output, other.get_layer(ablated).output])
+        logits, signal = (np.asarray(part) for part in whole(image))
+        assert np.abs(signal).max() > 0 and not np.allclose(logits, before)
         filters = signal.shape[-1]
         kernel = other.get_layer("up1_conv1").get_weights()[0]
-        assert not kernel[:, :, :filters].any() if copies else not kernel[:, :, filters:].any()
+        skips = ablate is unet.ablate_skips
+        assert not kernel[:, :, :filters].any() if skips else not kernel[:, :, filters:].any()
     assert np.array_equal(net(image), before)
 
 
@@ -187,7 +190,7 @@ def test_a_net_trains_on_border_weights():
 def test_scores_at_thresholds_agree_with_the_confusion_matrix(example):
     labels, logits = example
     p = 1 / (1 + np.exp(-logits[..., 0]))
-    curve = thresholds.curve([(labels[:1], p[:1]), (labels[1:], p[1:])])
+    curve = metrics.threshold_curve([(labels[:1], p[:1]), (labels[1:], p[1:])])
     for n in (0, 32, 128, 200):
         counts = ConfusionMatrix(2).update(labels, (p > n / 256).astype(int)).counts
         (_, false), (missed, hits) = counts
@@ -195,15 +198,11 @@ def test_scores_at_thresholds_agree_with_the_confusion_matrix(example):
         assert np.isclose(curve.precision[n], hits / max(hits + false, 1) if hits + false else 1)
         assert np.isclose(curve.iou[n], hits / (hits + false + missed))
         assert np.isclose(curve.dice[n], 2 * hits / (2 * hits + false + missed))
-    assert curve.iou.max() == curve.iou[round(curve.best() * 256)]
-    from sklearn.metrics import average_precision_score
-
-    expected = average_precision_score(labels[labels != 255] == 1, p[labels != 255])
-    assert abs(curve.average_precision() - expected) < 0.02
+    assert curve.iou.max() == curve.iou[round(curve.best_threshold() * 256)]
     with pytest.raises(InputError, match="apply a sigmoid"):
-        thresholds.curve([(labels, logits[..., 0] * 9)])
+        metrics.threshold_curve([(labels, logits[..., 0] * 9)])
     with pytest.raises(InputError, match="differ"):
-        thresholds.curve([(labels, p[:1])])
+        metrics.threshold_curve([(labels, p[:1])])
 
 
 def test_the_center_prior_finds_what_never_moves():
@@ -211,7 +210,7 @@ def test_the_center_prior_finds_what_never_moves():
     labels[:, 1:3, 2:4] = 1
     labels[0, 4] = 1  # once is not often enough
     labels[:, 0] = 255
-    prior = thresholds.center_prior([(None, labels[:2]), (None, labels[2:])])
+    prior = metrics.center_prior([(None, labels[:2]), (None, labels[2:])])
     assert prior.shape == (5, 6) and prior[1:3, 2:4].all() and not prior[4].any()
 
 
@@ -226,12 +225,10 @@ def test_what_was_learned_before_moves_more_slowly():
 
 
 def test_a_pretrained_way_down_keeps_its_statistics(tmp_path):
-    from tutorial_lib.models import pretrained
-
     path = tmp_path / "mobilenet.weights.h5"
-    pretrained.mobilenet(64, None).save_weights(path)
-    encoder = pretrained.mobilenet(64, path)
-    net = pretrained.build_pretrained_unet(encoder)
+    backbones.mobilenet(64, None).save_weights(path)
+    encoder = backbones.mobilenet(64, path)
+    net = backbones.build_pretrained_unet(encoder)
     before = encoder.get_layer("conv1_bn").get_weights()
     net(np.random.default_rng(0).normal(size=(2, 64, 64, 3)), training=True)
     for old, new in zip(before, encoder.get_layer("conv1_bn").get_weights(), strict=True):
@@ -240,17 +237,15 @@ def test_a_pretrained_way_down_keeps_its_statistics(tmp_path):
 
 
 def test_a_pretrained_way_down():
-    from tutorial_lib.models import pretrained
-
-    net = pretrained.build_pretrained_unet(pretrained.mobilenet(96, None))
+    net = backbones.build_pretrained_unet(backbones.mobilenet(96, None))
     assert net.output_shape == (None, 96, 96, 1)
-    coarse = pretrained.build_pretrained_unet(pretrained.mobilenet(96, None), finest=4)
+    coarse = backbones.build_pretrained_unet(backbones.mobilenet(96, None), finest=4)
     assert coarse.output_shape == (None, 96, 96, 1)
     assert coarse.get_layer("logits").output.shape[1:] == (24, 24, 1)
     with pytest.raises(InputError, match="do not halve evenly"):
-        pretrained.build_pretrained_unet(pretrained.mobilenet(100, None))
+        backbones.build_pretrained_unet(backbones.mobilenet(100, None))
     with pytest.raises(InputError, match="is missing"):
-        pretrained.mobilenet(96, "nowhere.h5")
+        backbones.mobilenet(96, "nowhere.h5")
 
 
 @pytest.mark.parametrize(
@@ -268,7 +263,7 @@ def test_sizes_that_do_not_work_name_those_that_do(size, message):
 
 def test_the_center_prior_is_the_best_of_all_cuts():
     labels = np.random.default_rng(0).choice([0, 0, 1, 255], (6, 4, 5)).astype(np.uint8)
-    prior = thresholds.center_prior((None, labels[n : n + 1]) for n in range(6))
+    prior = metrics.center_prior((None, labels[n : n + 1]) for n in range(6))
 
     def iou(guess):
         guesses = np.broadcast_to(guess, labels.shape).astype(int)
@@ -284,14 +279,16 @@ def test_colors_of_objects_and_answers_of_nets():
     labels = np.array([[[1, 1], [255, 0]], [[0, 0], [0, 255]]], np.uint8)
     colors = metrics.mean_colors([(images, labels)])
     assert np.allclose(colors[0], [0.5, 0, -0.5]) and np.isnan(colors[1]).all()
-    matrix = metrics.score([(images, labels)], metrics.always(np.array([[True, False]] * 2)))
+    matrix = metrics.evaluate_batches(
+        [(images, labels)], metrics.constant_prediction(np.array([[True, False]] * 2))
+    )
     assert matrix.counts.tolist() == [[2, 2], [1, 1]]
 
     class Net:
         def predict_on_batch(self, pictures):
             return pictures[:, 2:4, 2:4, :1]
 
-    matrix = metrics.score([(images, labels)], metrics.positive(Net()))
+    matrix = metrics.evaluate_batches([(images, labels)], metrics.binary_prediction(Net()))
     assert matrix.counts.tolist() == [[3, 1], [0, 2]]
 
 

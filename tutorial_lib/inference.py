@@ -187,7 +187,9 @@ def shift_and_stitch(
     return fine[: -(-image.shape[0] // step), : -(-image.shape[1] // step)]
 
 
-def several_views(model: Callable, scales: Iterable[float] = (0.75, 1.0, 1.25)) -> Callable:
+def test_time_augmentation(
+    model: Callable, scales: Iterable[float] = (0.75, 1.0, 1.25)
+) -> Callable:
     """Return a model that looks at each picture in several sizes, and at the mirror image of each.
 
     What a net takes one thing for in one size, it may take for another in the next; the mean is

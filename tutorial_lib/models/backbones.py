@@ -1,4 +1,4 @@
-"""Nets of `keras.applications` as bodies for an FCN, in place of VGG, or as a U-Net's way down.
+"""Networks of `keras.applications` as the backbone of an FCN or the encoder of a U-Net.
 
 A laptop that cannot train the paper's VGG-16 on photographs can train a MobileNet (Howard et al.,
 "MobileNets: Efficient Convolutional Neural Networks for Mobile Vision Applications", 2017).
@@ -6,6 +6,7 @@ A laptop that cannot train the paper's VGG-16 on photographs can train a MobileN
 
 from __future__ import annotations
 
+import itertools
 import re
 import warnings
 from pathlib import Path
@@ -15,8 +16,9 @@ from keras import layers, ops
 
 from tutorial_lib.errors import InputError, check_choice
 from tutorial_lib.models import fcn
+from tutorial_lib.models.unet import copy_and_crop, output_convolution, up_convolution
 
-# Those that read colors from -1 to 1, as all our nets do.
+# Those that read colors from -1 to 1, as all our networks do.
 BACKBONES = {
     "mobilenet": "MobileNet",
     "mobilenet_v2": "MobileNetV2",
@@ -24,117 +26,179 @@ BACKBONES = {
     "xception": "Xception",
 }
 
-LENGTH = 10.0  # of a pixel's vector of channels
-WIDTHS = {("1", "0"): 1.0, ("7", "5"): 0.75, ("5", "0"): 0.5, ("2", "5"): 0.25}  # in file names
+NORM = 10.0  # of a pixel's feature vector after `l2_normalize`
+WIDTHS = {"1_0": 1.0, "7_5": 0.75, "5_0": 0.5, "2_5": 0.25}  # as Keras writes them in file names
 
 
-def load_backbone(
-    name: str, weights: str | Path | None = "imagenet", *, context: bool = True, **options
-) -> keras.Model:
-    """Return a net without its top, for pictures of any size.
+def load_backbone(name: str, weights: str | Path | None = "imagenet", **options) -> keras.Model:
+    """Return the backbone of an FCN: feature maps at strides 8, 16 and 32 for any image size.
 
-    Args:
-        name, weights, options: As for `load_without_top`.
-        context: Prepare the maps that an FCN reads, by `with_context`.
-
-    Raises:
-        InputError: if the name is unknown, or the weights are missing or those of another net.
-    """
-    model = load_without_top(name, weights, **options)
-    return with_context(model) if context else model
-
-
-def load_without_top(
-    name: str, weights: str | Path | None = "imagenet", size: int | None = None, **options
-) -> keras.Model:
-    """Return a net as keras.applications builds it, without its top.
+    The feature maps at strides 8 and 16 are L2-normalized, the one at stride 32 gets a
+    `GlobalContext`. Neither has weights.
 
     Args:
         name: One of `BACKBONES`.
-        weights: "imagenet" downloads them; a path takes them from a file, as keras.applications
-            publishes them (without the top); None starts from chance.
-        size: Side of its pictures in pixels; None: they may have any size.
-        options: Passed on, e.g. `alpha=0.25` for a MobileNet of a quarter of the width. If it is
-            not given, it is what `published_width` reads.
+        weights: "imagenet" downloads them; a path reads a file of keras.applications, without the
+            top; None initializes randomly.
+        options: Passed on to Keras, for example `alpha=0.25` for a MobileNet of a quarter of the
+            width. The default is the width that the name of a published file tells.
 
     Raises:
-        InputError: if the name is unknown, or the weights are missing or those of another net.
+        InputError: if the name is unknown, or the weights are missing or do not fit.
     """
-    check_choice("backbone", name, BACKBONES)
-    build = getattr(keras.applications, BACKBONES[name])
-    from_file = weights not in (None, "imagenet")
-    if from_file and not Path(weights).is_file():
-        raise InputError(f"{weights} is missing: the weights of {name}, without its top")
-    if name == "mobilenet" and (width := published_width(weights)):
-        options.setdefault("alpha", width)
-    online = None if from_file else weights
-    try:
-        model = build(include_top=False, weights=online, input_shape=(size, size, 3), **options)
-        if from_file:
-            with warnings.catch_warnings():  # dozens before the one error that matters
-                warnings.simplefilter("ignore")
-                model.load_weights(str(weights))
-    except OSError as error:
-        reason = " ".join(str(error).split())[:120]
-        raise InputError(f"the weights of {name} cannot be had ({reason}); give a file") from None
-    except ValueError as error:
-        first = str(error).strip().splitlines()[0]
-        raise InputError(
-            f"the weights {weights} do not fit {name} with {options}: {first}"
-        ) from None
+    inputs, maps = fcn.feature_maps(_without_top(name, weights, **options))
+    outputs = [L2Normalization(name=f"normalize_{stride}")(maps[stride]) for stride in (8, 16)]
+    outputs.append(GlobalContext(name="context")(maps[32]))
+    return keras.Model(inputs, outputs, name=name)
+
+
+def mobilenet(
+    input_size: int, weights: str | Path | None, alpha: float | None = None
+) -> keras.Model:
+    """Return MobileNet without its top, for colors from -1 to 1, as the encoder of a U-Net.
+
+    Its batch normalizations keep the statistics that come with the weights, because a few
+    photographs give no better ones.
+
+    Args:
+        input_size: Side of the input in pixels.
+        weights: As for `load_backbone`.
+        alpha: Width; the file must be of the same. None: as the file's name tells, else 0.25.
+
+    Raises:
+        InputError: if the file is missing or does not fit.
+    """
+    width = alpha or published_width(weights) or 0.25
+    model = _without_top("mobilenet", weights, input_size, alpha=width)
+    for layer in model.layers:
+        if weights is not None and isinstance(layer, layers.BatchNormalization):
+            layer.trainable = False
     return model
 
 
+def _without_top(
+    name: str, weights: str | Path | None, size: int | None = None, **options
+) -> keras.Model:
+    """Return a network of keras.applications without its top, for one size or for any."""
+    check_choice("backbone", name, BACKBONES)
+    if weights not in (None, "imagenet") and not Path(weights).is_file():
+        raise InputError(f"{weights} is missing: the weights of {name}, without its top")
+    if name == "mobilenet" and (width := published_width(weights)):
+        options.setdefault("alpha", width)
+    build = getattr(keras.applications, BACKBONES[name])
+    file = None if weights is None else str(weights)
+    try:
+        with warnings.catch_warnings():  # Keras warns of dozens of layers before it gives up
+            warnings.simplefilter("ignore")
+            return build(include_top=False, weights=file, input_shape=(size, size, 3), **options)
+    except OSError as error:
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(f"cannot load the weights of {name} ({reason}); give a file") from None
+    except ValueError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"the weights {weights} do not fit {name} with {options}: {reason}"
+        ) from None
+
+
 def published_width(weights: str | Path | None) -> float | None:
-    """Read a MobileNet's width out of the name of its file, "mobilenet_2_5_224_tf_no_top.h5" say.
+    """Return a MobileNet's width from the name of its file, or None if the name does not tell.
 
-    None if the name does not tell.
+    Keras publishes, for example, "mobilenet_2_5_224_tf_no_top.h5" with a width of 0.25.
     """
-    published = re.match(r"mobilenet_(\d)_(\d)_", Path(weights or "").name)
-    return WIDTHS.get(published.group(1, 2)) if published else None
+    published = re.match(r"mobilenet_(\d_\d)_", Path(weights or "").name)
+    return WIDTHS.get(published[1]) if published else None
 
 
-def with_context(model: keras.Model) -> keras.Model:
-    """Return a net whose maps at strides 8, 16 and 32 fit together, the last with `GlobalContext`.
+def l2_normalize(x):
+    """Scale the feature vector of each pixel, the last axis, to the L2 norm `NORM`.
 
-    Everything that is added is computed, nothing of it learned.
+    The feature maps of a network differ in scale by orders of magnitude, so that without this one
+    of them would dominate the sum. Liu, Rabinovich & Berg, "ParseNet: Looking Wider to See
+    Better", 2015, section 3, where the norm is learned.
     """
-    inputs, maps = fcn.feature_maps(model)
-    outputs = [FixedLength(name=f"length_{step}")(maps[step]) for step in (8, 16)]
-    outputs.append(GlobalContext(name="context")(maps[32]))
-    return keras.Model(inputs, outputs, name=model.name)
-
-
-def fixed_length(x):
-    """Scale each pixel's vector of channels, the last axis, to the length `LENGTH`.
-
-    The maps of a net differ in size by orders of magnitude, and in one map some pixels shout. Liu,
-    Rabinovich & Berg, "ParseNet: Looking Wider to See Better", 2015, section 3. They learn the
-    length; here it stays.
-    """
-    return LENGTH * ops.normalize(x, axis=-1)
+    return NORM * ops.normalize(x, axis=-1)
 
 
 @keras.saving.register_keras_serializable("tutorial_lib")
-class FixedLength(layers.Layer):
-    """Apply `fixed_length` to a map."""
+class L2Normalization(layers.Layer):
+    """Apply `l2_normalize` to a feature map."""
 
     def call(self, x):
-        return fixed_length(x)
+        return l2_normalize(x)
 
 
 @keras.saving.register_keras_serializable("tutorial_lib")
 class GlobalContext(layers.Layer):
-    """Give every pixel of a map the mean of the whole map as well, in channels of its own.
+    """Concatenate to each pixel's features the mean of the whole feature map (ParseNet).
 
-    What lies in a picture's middle says much about what its corners can be, and the mean is what
-    ImageNet's classifiers judge a picture by. From (batch, height, width, channels) to twice the
-    channels, either half of a `fixed_length`. ParseNet, as there.
+    The rest of an image tells a lot about the object at one pixel, and the global mean is what an
+    ImageNet classifier decides by. Both halves are L2-normalized; the channels double.
     """
 
     def call(self, x):
         mean = ops.broadcast_to(ops.mean(x, axis=(1, 2), keepdims=True), ops.shape(x))
-        return ops.concatenate([fixed_length(x), fixed_length(mean)], axis=-1)
+        return ops.concatenate([l2_normalize(x), l2_normalize(mean)], axis=-1)
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], 2 * input_shape[-1])
+
+
+def build_pretrained_unet(
+    encoder: keras.Model, classes: int = 1, dropout: float = 0.0, finest: int = 1
+) -> keras.Model:
+    """Build a U-Net on a pretrained encoder, for when there are few photographs to train on.
+
+    The idea is that of Iglovikov & Shvets, "TernausNet: U-Net with VGG11 Encoder Pre-Trained on
+    ImageNet for Image Segmentation", 2018. Convolutions are padded, as in the encoder, so the
+    output is as large as the input. The last feature map of each resolution has a skip connection.
+
+    Args:
+        encoder: A network without its top that halves the resolution step by step.
+        classes: Channels of the output: logits.
+        dropout: Share of the features at the bottom that a training step drops.
+        finest: 2 or 4 ends the decoder at that fraction of the resolution, where it is most
+            expensive and gains least; the logits are then upsampled to the input's size.
+
+    Returns:
+        A model from the encoder's input to logits of the same height and width.
+
+    Raises:
+        InputError: if the sizes of the encoder's feature maps do not halve evenly.
+    """
+    size = encoder.input_shape[1]
+    last = {}
+    for layer in encoder.layers:
+        shape = getattr(layer.output, "shape", ())
+        if len(shape) == 4 and shape[1] and size % shape[1] == 0:
+            last[shape[1]] = layer.output
+    sides = sorted(last)
+    uneven = size % encoder.output_shape[1] != 0
+    if uneven or any(2 * low != high for low, high in itertools.pairwise(sides)):
+        raise InputError(
+            f"the encoder's feature maps {sides} do not halve evenly; choose an input size that is "
+            "a multiple of 32"
+        )
+    x = layers.Dropout(dropout, name="bottom_dropout")(last[sides[0]])
+    for level, side in enumerate(sides[1:]):
+        if side * finest > size:
+            break
+        filters = max(16, 128 // 2**level)
+        x = up_convolution(x, filters, f"up{side}_upconv")
+        x = copy_and_crop(last[side], x, f"up{side}")
+        x = _padded_convolution(x, filters, f"up{side}_conv")
+    x = output_convolution(x, classes, "logits")
+    if x.shape[1] < size:
+        factor = size // x.shape[1]
+        x = layers.UpSampling2D(factor, interpolation="bilinear", dtype="float32", name="upsample")(
+            x
+        )
+    return keras.Model(encoder.input, x, name="pretrained_unet")
+
+
+def _padded_convolution(x, filters: int, name: str):
+    x = layers.Conv2D(
+        filters, 3, padding="same", use_bias=False, kernel_initializer="he_normal", name=name
+    )(x)
+    x = layers.BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
+    return layers.ReLU(name=f"{name}_relu")(x)

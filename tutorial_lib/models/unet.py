@@ -56,7 +56,7 @@ def build_unet(
         x = up_convolution(x, base_filters * 2**level, f"up{level + 1}_upconv")
         x = copy_and_crop(skips[level], x, f"up{level + 1}")
         x = double_convolution(x, base_filters * 2**level, f"up{level + 1}", batch_norm)
-    return keras.Model(inputs, score(x, classes, "logits"), name="unet")
+    return keras.Model(inputs, output_convolution(x, classes, "logits"), name="unet")
 
 
 def double_convolution(x, filters: int, name: str, batch_norm: bool = False):
@@ -98,7 +98,7 @@ def copy_and_crop(skip, x, name: str):
     return layers.Concatenate(name=f"{name}_concatenate")([skip, x])
 
 
-def score(x, classes: int, name: str):
+def output_convolution(x, classes: int, name: str):
     """Map the features of each pixel to one number a class, by a 1×1 convolution.
 
     In float32 even where the rest computes in half precision: a sum over thousands of pixels
@@ -107,27 +107,39 @@ def score(x, classes: int, name: str):
     return layers.Conv2D(classes, 1, dtype="float32", name=name)(x)
 
 
-def silenced(net: keras.Model, copies: bool) -> keras.Model:
-    """Return a net of the same weights with some of its wires cut, to see what they carried.
+def ablate_skips(network: keras.Model) -> keras.Model:
+    """Return a copy of a U-Net whose skip connections are ablated: their weights are zero.
 
     Args:
-        net: As built by `build_unet`; it stays as it is.
-        copies: Cut the wires from the copied maps, on every level; else those from below, on the
-            last level, so that only its copied map is left.
+        network: As built by `build_unet`; it stays as it is.
     """
-    other = keras.Model.from_config(net.get_config())  # without the loss of a compiled net
-    other.set_weights(net.get_weights())
-    depth = sum(isinstance(layer, layers.MaxPooling2D) for layer in net.layers)
-    for level in range(1, depth + 1) if copies else (1,):
-        layer = other.get_layer(f"up{level}_conv1")
+    depth = sum(isinstance(layer, layers.MaxPooling2D) for layer in network.layers)
+    return _ablated(network, range(1, depth + 1), first_half=True)
+
+
+def keep_last_skip_only(network: keras.Model) -> keras.Model:
+    """Return a copy of a U-Net in which only the finest skip connection reaches the output.
+
+    Args:
+        network: As built by `build_unet`; it stays as it is.
+    """
+    return _ablated(network, [1], first_half=False)
+
+
+def _ablated(network: keras.Model, levels, first_half: bool) -> keras.Model:
+    """Set the weights of one half of the concatenated channels to zero; the skips come first."""
+    copy = keras.Model.from_config(network.get_config())  # leaves out the loss it is compiled with
+    copy.set_weights(network.get_weights())
+    for level in levels:
+        layer = copy.get_layer(f"up{level}_conv1")
         kernel, *rest = layer.get_weights()
-        half = kernel.shape[2] // 2  # the copied channels come first
-        kernel[:, :, slice(half) if copies else slice(half, None)] = 0
+        half = kernel.shape[2] // 2
+        kernel[:, :, slice(half) if first_half else slice(half, None)] = 0
         layer.set_weights([kernel, *rest])
-    return other
+    return copy
 
 
-def parameter_count(channels: int, base_filters: int, depth: int, classes: int) -> int:
+def count_parameters(channels: int, base_filters: int, depth: int, classes: int) -> int:
     """Count the weights and biases of the net without building it.
 
     A convolution from m to n channels with a k×k kernel has k²·m·n weights and n biases. Going

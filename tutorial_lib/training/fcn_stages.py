@@ -17,7 +17,7 @@ import numpy as np
 from tutorial_lib.data.images import VOID, normalize
 from tutorial_lib.errors import check_choice
 from tutorial_lib.inference import predict_any_size
-from tutorial_lib.metrics import ConfusionMatrix, outline_distance
+from tutorial_lib.metrics import ConfusionMatrix, boundary_distance
 from tutorial_lib.training.loop import train
 from tutorial_lib.training.losses import pixel_cross_entropy
 
@@ -288,7 +288,7 @@ def evaluate_bands(
         if refine is not None:
             scores = refine(scores, sample.image)
         predictions = scores.argmax(axis=-1)
-        distance = outline_distance(sample.labels)
+        distance = boundary_distance(sample.labels)
         for band, matrix in matrices.items():
             near = distance <= (band or np.inf)
             matrix.update(np.where(near, sample.labels, VOID), predictions)

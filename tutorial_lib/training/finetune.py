@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 
 from tutorial_lib.data import records
-from tutorial_lib.models import pretrained
+from tutorial_lib.models import backbones
 from tutorial_lib.training import loop, losses
 
 
@@ -47,13 +47,13 @@ def borrowed_unet(size: int, weights: str | Path) -> tuple[keras.Model, list]:
 
     Args:
         size: Side of input and output in pixels, a multiple of 32.
-        weights: As for `pretrained.mobilenet`.
+        weights: As for `backbones.mobilenet`.
 
     Raises:
         InputError: if the weights are missing or others, or the size does not fit.
     """
-    encoder = pretrained.mobilenet(size, weights)
-    net = pretrained.build_pretrained_unet(encoder, dropout=0.3, finest=2)
+    encoder = backbones.mobilenet(size, weights)
+    net = backbones.build_pretrained_unet(encoder, dropout=0.3, finest=2)
     return net, encoder.trainable_variables
 
 
