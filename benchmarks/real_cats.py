@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tutorial_lib import notebook, thresholds
+from tutorial_lib import metrics, notebook
 from tutorial_lib.data.coco import CocoSplit
 from tutorial_lib.metrics import ConfusionMatrix
 
