@@ -21,7 +21,7 @@ from common import row, train_stages
 
 from tutorial_lib import notebook
 from tutorial_lib.data import voc
-from tutorial_lib.data.images import shrink
+from tutorial_lib.data.images import resize_short_side
 
 BAND = 4  # pixels
 
@@ -49,7 +49,7 @@ def main() -> None:
     directory = records.cached_records(
         f"voc-train-{side}-{options.share}",
         [path for name in ids for path in tree.recipe(name).files],
-        lambda: (shrink(tree.read(name), side) for name in ids),
+        lambda: (resize_short_side(tree.read(name), side) for name in ids),
     )
     samples = list(tree.samples("val"))
     print(f"{len(ids)} training photographs, {len(samples)} to score", flush=True)

@@ -22,7 +22,7 @@ from click.testing import CliRunner
 from misbehaving import running
 from PIL import Image
 
-from tutorial_lib.data import archives, download, registry, sbd
+from tutorial_lib.data import archives, download, registry, voc
 from tutorial_lib.data.download import Patience, RemoteFile
 from tutorial_lib.data.voc import VocTree, label_png
 from tutorial_lib.errors import InputError
@@ -684,7 +684,7 @@ def test_voc_and_sbd(voc_server, tmp_path):
     assert tree.ids("train_aug") == ["a", "b", "c", "d", "e"]
     found = [int(tree.read(name).labels[0, 0]) for name in tree.ids("train_aug")]
     assert found == [8, 8, 1, 2, 3]  # VOC's own mask wins where there are two
-    assert not list(tree.problems("train_aug"))
+    assert not list(tree.check("train_aug"))
     assert not (tree.root / "Annotations").exists()
     assert not list(tmp_path.rglob("*.part"))
     voc_server.requests.clear()
@@ -697,19 +697,19 @@ def test_voc_and_sbd(voc_server, tmp_path):
 def test_a_damaged_mat_file_is_one_line(tmp_path, content):
     (tmp_path / "x.mat").write_bytes(content)
     with pytest.raises(InputError, match="holds no GTcls.Segmentation"):
-        sbd.read_mask(tmp_path / "x.mat")
+        voc.read_sbd_mask(tmp_path / "x.mat")
     with pytest.raises(InputError, match="is missing"):
-        sbd.read_mask(tmp_path / "y.mat")
+        voc.read_sbd_mask(tmp_path / "y.mat")
 
 
 def test_a_palette_by_other_rules_is_named(tmp_path):
-    from tutorial_lib.data.voc import check_palette
+    from tutorial_lib.data.voc import read_labels
 
     labels = np.full((4, 4), 8, np.uint8)
     (tmp_path / "good.png").write_bytes(label_png(labels))
-    check_palette(tmp_path / "good.png")
+    read_labels(tmp_path / "good.png")
     picture = Image.fromarray(labels, mode="P")
     picture.putpalette([7] * 768)
     picture.save(tmp_path / "bad.png")
     with pytest.raises(InputError, match="paints class 8 in another color"):
-        check_palette(tmp_path / "bad.png")
+        read_labels(tmp_path / "bad.png")

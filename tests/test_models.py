@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from tutorial_lib.data.images import Sample, mosaic, showcase, shrink, square_around
+from tutorial_lib.data.images import Sample, crop_around, mosaic, resize_short_side, showcase
 from tutorial_lib.errors import InputError
 from tutorial_lib.inference import predict_any_size
 from tutorial_lib.models import autoencoder, backbones, fcn, unet, vgg
@@ -325,10 +325,10 @@ def test_losses_leave_void_out_and_equal_keras_on_the_rest():
 
 def test_shrinking_keeps_labels_whole():
     labels = np.random.default_rng(0).choice([0, 8, 255], (60, 90)).astype(np.uint8)
-    small = shrink(Sample("a", np.zeros((60, 90, 3), np.uint8), labels), 20)
+    small = resize_short_side(Sample("a", np.zeros((60, 90, 3), np.uint8), labels), 20)
     assert small.labels.shape == (20, 30) and small.image.shape == (20, 30, 3)
     assert set(np.unique(small.labels)) <= {0, 8, 255}
-    assert shrink(small, 40) is small
+    assert resize_short_side(small, 40) is small
 
 
 def test_a_mosaic_keeps_pictures_and_labels_together():
@@ -345,16 +345,16 @@ def test_a_mosaic_keeps_pictures_and_labels_together():
         mosaic(samples[:3])
 
 
-def test_a_square_around_an_object():
+def test_a_crop_around_an_object():
     labels = np.zeros((40, 90), np.uint8)
     labels[5:15, 70:80] = 8
     image = np.repeat(np.arange(90, dtype=np.uint8)[None, :, None], 40, axis=0).repeat(3, axis=2)
-    cut = square_around(Sample("a", image, labels), labels == 8, 20)
+    cut = crop_around(Sample("a", image, labels), labels == 8, 20)
     assert cut.labels.shape == cut.image.shape[:2] == (20, 20)
     assert (cut.labels[5:15, 5:15] == 8).all() and cut.image[0, 0, 0] == 65
-    rim = square_around(cut, cut.image[..., 0] > 80, 12)
+    rim = crop_around(cut, cut.image[..., 0] > 80, 12)
     assert rim.labels.shape == (12, 12) and rim.image[0, -1, 0] == 84
-    assert square_around(cut, cut.labels == 3, 30).labels.shape == (20, 20)
+    assert crop_around(cut, cut.labels == 3, 30).labels.shape == (20, 20)
 
 
 def test_the_sample_that_shows_a_class_best():

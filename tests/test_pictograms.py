@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from tutorial_lib.data import cache, glyphs, pictograms, scenes
+from tutorial_lib.data import cache, pictograms, scenes
 from tutorial_lib.data.coco import CocoSplit
-from tutorial_lib.data.voc import VocTree, colormap
+from tutorial_lib.data.voc import CLASSES, VocTree, colormap
 from tutorial_lib.errors import InputError
 from tutorial_lib.training.pretrain import PICTURES
 
@@ -46,19 +46,21 @@ def test_every_seed_and_index_has_its_own_scene():
     assert len(digests) == 10
 
 
-@pytest.mark.parametrize("category", glyphs.CLASSES)
+@pytest.mark.parametrize("category", pictograms.GLYPHS)
 def test_all_twenty_voc_classes_can_be_composed(category):
     spec = dataclasses.replace(VOC_SPEC, categories=(category,), objects=(1, 1), distractors=(0, 0))
     scene = pictograms.compose(spec, 0, 1)
     assert [instance.category for instance in scene.instances] == [category]
-    label = pictograms.CLASSES.index(category) + 1
+    label = CLASSES.index(category)
     assert set(np.unique(scene.labels)) == {0, label, 255}
 
 
 def test_every_glyph_is_in_the_font():
-    for name in [*glyphs.DISTRACTORS, *(n for names in glyphs.CLASSES.values() for n in names)]:
-        outline = glyphs.outline(name)
-        points = np.concatenate(outline.outer)
+    for name in [
+        *pictograms.DISTRACTORS,
+        *(n for names in pictograms.GLYPHS.values() for n in names),
+    ]:
+        points = np.concatenate(pictograms.glyph(name).outer)
         assert np.isclose(np.ptp(points, axis=0).max(), 1)
 
 
@@ -71,7 +73,7 @@ def test_labels_follow_the_visible_masks():
         for instance in scene.instances:
             assert not (union & instance.mask).any()  # nothing is visible twice
             union |= instance.mask
-            label = pictograms.CLASSES.index(instance.category) + 1
+            label = CLASSES.index(instance.category)
             inside = instance.mask & (scene.labels != 255)
             assert (scene.labels[inside] == label).all()
         assert not scene.labels[~union & (scene.labels != 255)].any()

@@ -11,7 +11,7 @@ import tensorflow as tf
 from click.testing import CliRunner
 from PIL import Image
 
-from tutorial_lib.data import encoding, images, records, sbd, scenes
+from tutorial_lib.data import encoding, images, records, scenes
 from tutorial_lib.data.coco import CocoSplit
 from tutorial_lib.data.images import Sample
 from tutorial_lib.data.voc import CLASSES, VocTree, colormap
@@ -209,7 +209,7 @@ def test_voc_is_found_from_any_of_its_folders(voc_root):
         (lambda r: (r / "SegmentationClass/a.png").unlink(), "a.png is missing"),
         (
             lambda r: (r / "SegmentationClass/a.png").write_bytes(png(20_000, 20_000)),
-            "a.png cannot be decoded .*bomb",
+            "a.png is too large",
         ),
         (
             lambda r: (r / "SegmentationClass/a.png").write_bytes(png(9, 9, huge_text())),
@@ -225,11 +225,7 @@ def test_voc_is_found_from_any_of_its_folders(voc_root):
         (lambda r: (r / "ImageSets/Segmentation/train.txt").write_text(""), "train.txt is empty"),
         (
             lambda r: (r / "ImageSets/Segmentation/train.txt").write_text("é", "latin-1"),
-            "train.txt is no text in UTF-8",
-        ),
-        (
-            lambda r: (r / "ImageSets/Segmentation/train.txt").write_text("a", "utf-16"),
-            "train.txt is no text in UTF-8",
+            r"train.txt, line 1, is no text in UTF-8 \(byte 0xe9",
         ),
     ],
 )
@@ -250,15 +246,6 @@ def test_a_damaged_mask_ends_neither_check_nor_conversion(voc_root, tmp_path):
         main, ["data", "convert", "voc", str(voc_root), str(tmp_path / "o")]
     )
     assert "1 of 2 pictures converted, 1 problems" in result.output
-
-
-def test_a_list_of_sbd_that_is_no_text_is_one_line(voc_root):
-    (voc_root / "val.txt").write_text("é", "latin-1")
-    (voc_root / "train.txt").write_text("b\nc\n")
-    with pytest.raises(InputError, match="val.txt is no text in UTF-8"):
-        sbd.train_aug(voc_root, voc_root)
-    (voc_root / "val.txt").write_text("a\n")
-    assert sbd.train_aug(voc_root, voc_root) == ["b", "c"]  # VOC validates on a
 
 
 def test_voc_becomes_records_and_what_is_damaged_is_listed(voc_root, tmp_path):
@@ -305,7 +292,7 @@ def test_a_jpeg_is_stored_as_it_is(tmp_path, options):
     path = tmp_path / "a.jpg"
     noise = np.random.default_rng(0).integers(0, 256, (200, 90, 3), dtype=np.uint8)
     Image.fromarray(noise).save(path, comment=b"\xff\xd5 is no marker here", **options)
-    sample = Sample("a", images.read_image(path), np.zeros((200, 90), np.uint8), path)
+    sample = Sample("a", images.read_photograph(path), np.zeros((200, 90), np.uint8), path)
     assert encoding.jpeg_bytes(sample) == path.read_bytes()
 
 
@@ -315,7 +302,7 @@ def test_a_jpeg_that_tensorflow_would_refuse_is_encoded_anew(tmp_path):
     Image.fromarray(noise).save(path)
     content = path.read_bytes()
     path.write_bytes(content[:-6] + b"\xff\xfe\xff\x00" + content[-2:])  # leads beyond the end
-    sample = Sample("a", images.read_image(path), noise, path)
+    sample = Sample("a", images.read_photograph(path), noise, path)
     decoded = tf.io.decode_jpeg(encoding.jpeg_bytes(sample), channels=3).numpy()
     assert np.abs(decoded.astype(int) - sample.image).mean() < 3
 

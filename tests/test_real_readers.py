@@ -41,7 +41,7 @@ def test_no_picture_is_damaged():
 
 def test_voc_has_the_colors_of_the_bit_rule():
     tree = VocTree(Path(REAL) / "VOCdevkit")
-    assert list(tree.problems("val")) == []
+    assert list(tree.check("val")) == []
 
 
 def test_records_of_real_photographs_are_the_files_themselves(tmp_path):

@@ -317,7 +317,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(recipes, tmp_path):
 
 
 def test_masks_are_png_that_anyone_reads(tmp_path):
-    from tutorial_lib.data.images import read_labels
+    from tutorial_lib.data.voc import read_labels
 
     for shape in ((1, 1), (3, 1), (40, 57)):
         labels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)

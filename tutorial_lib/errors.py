@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -29,6 +30,24 @@ def check_choice(name: str, value, choices):
             f"{name}={value!r} is not known; choose one of {', '.join(map(str, choices))}"
         )
     return value
+
+
+def read_text(path: Path) -> str:
+    """Read a text in UTF-8, UTF-16 or UTF-32, with or without a byte order mark.
+
+    Raises:
+        FileNotFoundError: if the file is missing.
+        InputError: if it is no such text.
+    """
+    content = path.read_bytes()
+    try:
+        return content.decode(json.detect_encoding(content)).removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise InputError(
+            f"{path}, line {line}, is no text in UTF-8 (byte {content[error.start]:#04x}, as in "
+            "Windows-1252, say); save the file in UTF-8"
+        ) from None
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

@@ -2,106 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import Image
 
-from tutorial_lib.data.images import normalize
+from tutorial_lib.data.images import as_rgb, normalize, read_photograph  # noqa: F401
 from tutorial_lib.errors import InputError
 
-TURNS = {  # how to turn pixels upright, by the orientation that a camera notes
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 LARGEST_WHOLE = 1_500_000  # pixels; a larger picture goes through the net in tiles
-
-
-def read_photograph(path: str | Path) -> np.ndarray:
-    """Read any photograph as uint8 (height, width, 3), RGB, upright.
-
-    A camera that was held sideways notes that in the file instead of turning the pixels (EXIF);
-    this turns them. Gray, 16-bit, palette and CMYK pictures become RGB, transparent ones are laid
-    on white. In 32-bit and floating-point ones, white is what `_as_bytes` takes for it.
-
-    Raises:
-        InputError: if the file is missing, is no picture, or ends too early.
-    """
-    path = Path(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", Image.DecompressionBombWarning
-            )  # 48 megapixels are fine
-            with Image.open(path) as picture:
-                picture.load()
-                # ImageOps.exif_transpose would also write the other tags anew, and fail at one
-                # that a careless program mistyped.
-                turn = TURNS.get(picture.getexif().get(ExifTags.Base.Orientation))
-                picture = picture.copy() if turn is None else picture.transpose(turn)
-    except FileNotFoundError:
-        raise InputError(f"{path} is missing; give the name of a photograph") from None
-    except Image.DecompressionBombError:
-        raise InputError(f"{path} is too large; scale it down to 100 megapixels") from None
-    except Exception as error:  # what Pillow's decoders raise at damage is of every kind
-        raise InputError(f"{path} cannot be decoded ({error}); give a JPEG or PNG file") from None
-    if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
-        return as_rgb(np.asarray(picture.convert("RGBA")))
-    if picture.mode.startswith("I;16"):
-        return as_rgb(np.asarray(picture).astype(np.uint16))
-    if picture.mode in ("I", "F"):
-        return as_rgb(_as_bytes(np.asarray(picture)))
-    return np.asarray(picture.convert("RGB"))
-
-
-def _as_bytes(values: np.ndarray) -> np.ndarray:
-    """Return numbers of 32 bits as uint8.
-
-    The file does not say which number is white. If none exceeds 1, floats only, it is that; if
-    none exceeds 255, that; else the largest. What is negative or no finite number is black.
-    """
-    usual = (1, 255) if values.dtype.kind == "f" else (255,)
-    values = np.where(np.isfinite(values), values, 0).clip(0).astype(float)
-    largest = values.max()
-    white = next((white for white in usual if largest <= white), largest)
-    return np.rint(values / white * 255).astype(np.uint8)
-
-
-def as_rgb(image: np.ndarray) -> np.ndarray:
-    """Return a picture array as uint8 (height, width, 3).
-
-    Args:
-        image: uint8 or uint16; (height, width) gray, or with 1 (gray), 2 (gray and opacity), 3
-            (RGB) or 4 (RGB and opacity) channels.
-
-    Raises:
-        InputError: if it is none of these, or has no pixels.
-    """
-    image = np.asarray(image)
-    if image.dtype not in (np.uint8, np.uint16) or image.ndim not in (2, 3) or not image.size:
-        raise InputError(
-            f"expected a uint8 image (height, width, 3), got {image.dtype} {image.shape}"
-        )
-    if image.dtype == np.uint16:
-        image = (image >> 8).astype(np.uint8)
-    if image.ndim == 2:
-        image = image[..., None]
-    channels = image.shape[2]
-    if channels not in (1, 2, 3, 4):
-        raise InputError(f"expected a uint8 image (height, width, 3), got {image.shape}")
-    colors = image[..., :3] if channels > 2 else np.repeat(image[..., :1], 3, axis=2)
-    if channels in (2, 4):
-        alpha = image[..., -1:] / np.float32(255)
-        colors = np.rint(colors * alpha + 255 * (1 - alpha)).astype(np.uint8)
-    return colors
 
 
 def forward(model: Callable, batch: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tutorial_lib.data.images import VOID, middle
+from tutorial_lib.data.images import VOID, center_crop
 from tutorial_lib.errors import InputError
 
 STEPS = 256  # thresholds of a `ThresholdCurve`, equally spaced from 0 to 1
@@ -229,7 +229,7 @@ def mean_colors(batches: Iterable) -> np.ndarray:
     colors = []
     for images, labels in batches:
         labels = np.asarray(labels)
-        crops = middle(np.asarray(images), labels.shape[1:])
+        crops = center_crop(np.asarray(images), labels.shape[1:])
         for crop, label in zip(crops, labels, strict=True):
             inside = crop[label == 1]
             colors.append(inside.mean(axis=0) if len(inside) else np.full(3, np.nan))

@@ -362,7 +362,7 @@ def _problems(kind, folder, split, categories):
         from tutorial_lib.data.voc import VocTree
 
         tree = VocTree(folder)
-        ids, damage = tree.ids(split), tree.problems(split)
+        ids, damage = tree.ids(split), tree.check(split)
     else:
         from tutorial_lib.data.coco import CocoSplit
 

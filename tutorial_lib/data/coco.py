@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from tutorial_lib.data.images import VOID, Sample, check_same_size, read_image
+from tutorial_lib.data.images import VOID, Sample, check_size, read_photograph
 from tutorial_lib.errors import InputError, check_choice
 
 # In a file name: other folders, other drives, and what is no text or not of one line.
@@ -223,8 +223,8 @@ class CocoRecipe:
 
     def _image(self) -> np.ndarray:
         """Read the picture; its size is compared first, for a wrong one may fill the memory."""
-        image = read_image(self.path)
-        check_same_size(self.path, image, np.broadcast_to(np.uint8(0), self.shape))
+        image = read_photograph(self.path)
+        check_size(self.path, image, self.shape)
         return image
 
     def problems(self) -> list[str]:

@@ -11,12 +11,12 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from tutorial_lib.data.images import Sample
+from tutorial_lib.data.images import Sample, is_plain_jpeg
 
 RECORD_VERSION = 2  # of the schema; see `records`
 # Goes up when the same sample gives other bytes that any reader of the schema still understands:
 # then records that lie in a cache, or are half written, are made anew.
-PACKING = 3
+PACKING = 4
 # What follows 0xff in a JPEG: the end; what stands alone, in pixels and for restarts; or a marker
 # with a length.
 END = b"\xd9"
@@ -66,11 +66,10 @@ def encoded(sample: Recipe | Sample | Encoded) -> Encoded:
 def jpeg_bytes(sample: Sample) -> bytes:
     """Return the picture as JPEG: its file as it is, or encoded if it has none that is sound."""
     if sample.path is not None and sample.path.suffix.lower() in (".jpg", ".jpeg"):
-        with Image.open(sample.path) as picture:
-            if picture.format == "JPEG" and picture.mode in ("RGB", "L"):
-                content = sample.path.read_bytes()
-                if reaches_its_end(content):
-                    return content
+        if is_plain_jpeg(sample.path):
+            content = sample.path.read_bytes()
+            if reaches_its_end(content):
+                return content
     buffer = io.BytesIO()
     Image.fromarray(sample.image).save(buffer, "JPEG", quality=95, subsampling=0)
     return buffer.getvalue()

@@ -1,18 +1,37 @@
-"""Reading pictures and masks from disk, with errors that name the file."""
+"""Images and their label maps: reading photographs, cutting, scaling and normalizing."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import io
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image, ImageCms
 
 from tutorial_lib.errors import InputError
 
 VOID = 255  # the label of pixels that count nowhere
+LARGEST = 100_000_000  # pixels of a photograph; more would need more than a gigabyte to decode
+RAW_SUFFIXES = frozenset(
+    ".3fr .arw .cr2 .cr3 .crw .dng .erf .iiq .kdc .mrw .nef .nrw .orf .pef .raf .rw2 .sr2 .srf"
+    " .srw .x3f".split()
+)
+DNG_VERSION, NEW_SUBFILE_TYPE, SUB_IFDS = 50706, 254, 330  # TIFF tags
+SENSOR_BITS = (8, 10, 12, 14, 16)
+TRANSPOSITIONS = {  # how to turn pixels upright, by EXIF orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 @dataclass(frozen=True)
@@ -32,73 +51,185 @@ class Sample:
     path: Path | None = None
 
 
-def read_image(path: Path) -> np.ndarray:
-    """Read a photograph as uint8 (height, width, 3), RGB; gray and CMYK ones are converted.
+def read_photograph(path: str | Path) -> np.ndarray:
+    """Read any photograph as uint8 (height, width, 3), RGB in the sRGB color space, upright.
+
+    A camera that was held sideways notes that in the file instead of turning the pixels (EXIF);
+    we turn them. Colors are converted by the file's ICC profile, deep gray values are scaled by
+    their range, and transparent images are laid on white. Of an animation we take the first frame.
 
     Raises:
-        InputError: if the file is missing or cannot be decoded to its end.
+        InputError: if the file is missing, damaged, a raw camera file or larger than 100
+            megapixels.
     """
-    with _opened(path) as picture:
-        return np.asarray(picture.convert("RGB"))
+    with opened(Path(path)) as image:
+        image.load()
+        turn = _transposition(image)
+        return _as_rgb(image if turn is None else image.transpose(turn))
+
+
+def check_size(path: Path, image: np.ndarray, size: tuple[int, int]) -> None:
+    """Compare the (height, width) of a photograph with that of its annotation.
+
+    Raises:
+        InputError: if they differ; it says so if the EXIF orientation of the file is the reason.
+    """
+    if image.shape[:2] == tuple(size):
+        return
+    with opened(path) as file:
+        unturned = file.size if _transposition(file) is not None else None
+    (height, width), (tall, wide) = image.shape[:2], size
+    hint = "replace one of the two"
+    if unturned == (wide, tall):
+        hint = (
+            "the mask was made without the file's EXIF orientation: save the image without that, "
+            "or turn the mask"
+        )
+    raise InputError(f"{path} is {width}×{height} pixels, its mask {wide}×{tall}; {hint}")
+
+
+def is_plain_jpeg(path: Path) -> bool:
+    """Return whether any JPEG decoder gets from the file the pixels of `read_photograph`.
+
+    That is so without EXIF orientation, CMYK colors or a color profile other than sRGB.
+    """
+    with opened(path) as image:
+        plain = image.format == "JPEG" and image.mode in ("RGB", "L")
+        return plain and _transposition(image) is None and _to_srgb(image) is None
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    """Open a picture; whatever goes wrong with it is an InputError that names the file."""
+def opened(path: Path) -> Iterator[Image.Image]:
+    """Open an image file with Pillow; whatever is wrong with it is one line that names the file."""
+    if path.suffix.lower() in RAW_SUFFIXES and path.is_file():
+        raise _raw_file(path)
     try:
-        with Image.open(path) as picture:
-            yield picture
+        with warnings.catch_warnings():
+            # Pillow warns of large images; we have a limit of our own.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(path)
+        with image:
+            tags = getattr(image, "tag_v2", {})
+            preview = SUB_IFDS in tags and tags.get(NEW_SUBFILE_TYPE, 0) & 1
+            if DNG_VERSION in tags or preview:
+                raise _raw_file(path)
+            if image.width * image.height > LARGEST:
+                raise Image.DecompressionBombError
+            yield image
     except InputError:
         raise
     except FileNotFoundError:
-        raise InputError(f"{path} is missing; see data/README.md for the layout") from None
+        raise InputError(f"{path} is missing; give the name of a photograph") from None
+    except Image.DecompressionBombError:
+        raise InputError(f"{path} is too large; scale it down to 100 megapixels") from None
     except Exception as error:  # damaged bytes make Pillow raise whatever they run into
-        raise InputError(f"{path} cannot be decoded ({error}); replace the file") from None
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{path} cannot be decoded ({reason}); give a JPEG or PNG file") from None
 
 
-def check_picture(path: Path, size: tuple[int, int] | None = None) -> None:
-    """Decode a picture to its end, and compare its size.
+def _raw_file(path: Path) -> InputError:
+    return InputError(f"{path} is a raw camera file; convert it to JPEG or PNG first")
+
+
+def _transposition(image: Image.Image) -> Image.Transpose | None:
+    """Return how to turn an image upright, None if it is.
+
+    ImageOps.exif_transpose would also write the other tags anew, and fail at one that a careless
+    program mistyped.
+    """
+    return TRANSPOSITIONS.get(image.getexif().get(ExifTags.Base.Orientation))
+
+
+def _as_rgb(image: Image.Image) -> np.ndarray:
+    """Return a Pillow image of any mode as uint8 (height, width, 3), sRGB."""
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        values = np.asarray(image)
+        transparent = image.info.get("transparency")  # one gray value, of the file's depth
+        opaque = np.full(values.shape, True) if transparent is None else values != transparent
+        return as_rgb(np.dstack([_as_bytes(values), np.uint8(255) * opaque]))
+    alpha = None
+    if image.has_transparency_data or image.mode == "La":
+        image = image.convert("LA" if image.mode in ("L", "LA", "La") else "RGBA")
+        alpha = np.asarray(image.getchannel("A"))
+    transform = _to_srgb(image)
+    if transform is None:
+        colors = image.convert("RGB")
+    else:
+        colors = transform.apply(image.convert(transform.input_mode))
+    return np.asarray(colors) if alpha is None else as_rgb(np.dstack([colors, alpha]))
+
+
+def _as_bytes(values: np.ndarray) -> np.ndarray:
+    """Return gray values of 16 or 32 bits as uint8.
+
+    The file does not say which number is white. Of 16 bits cameras use 10, 12, 14 or all; we take
+    the fewest that hold the largest value. Of 32 bits white is 1 (floats only) or 255 if none is
+    larger, else the largest value. What is negative or no finite number is black.
+    """
+    if values.dtype.kind == "u":
+        bits = next(b for b in SENSOR_BITS if int(values.max()) < 2**b)
+        return (values.astype(np.uint16) >> (bits - 8)).astype(np.uint8)
+    usual = (1, 255) if values.dtype.kind == "f" else (255,)
+    values = np.where(np.isfinite(values), values, 0).clip(0).astype(float)
+    white = next((white for white in usual if values.max() <= white), values.max())
+    return np.rint(values / white * 255).astype(np.uint8)
+
+
+def _to_srgb(image: Image.Image) -> ImageCms.ImageCmsTransform | None:
+    """Return the transform from an image's color profile to sRGB, None if there is none to do."""
+    mode = image.mode if image.mode in ("L", "CMYK") else "L" if image.mode == "LA" else "RGB"
+    profile = image.info.get("icc_profile")
+    return _transform(profile, mode) if isinstance(profile, bytes) else None
+
+
+@functools.lru_cache(maxsize=16)
+def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """Build the transform from a profile to sRGB; None if it changes nothing or is unusable."""
+    levels = np.linspace(0, 255, 6).astype(np.uint8)
+    colors = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(-1, 6, 3)
+    probe = Image.fromarray(colors).convert(mode)
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        target = ImageCms.createProfile("sRGB")
+        transform = ImageCms.buildTransform(source, target, mode, "RGB")
+        change = np.asarray(transform.apply(probe)).astype(int) - np.asarray(probe.convert("RGB"))
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return None  # damaged, or for another kind of colors than the file holds
+    return transform if np.abs(change).max() > 4 else None  # variants of sRGB differ by rounding
+
+
+def as_rgb(image: np.ndarray) -> np.ndarray:
+    """Return an image array as uint8 (height, width, 3).
 
     Args:
-        path: The file.
-        size: (width, height) that it should have, if that is known.
+        image: uint8 or uint16; (height, width) gray, or with 1 (gray), 2 (gray and opacity), 3
+            (RGB) or 4 (RGB and opacity) channels. What is transparent becomes white.
 
     Raises:
-        InputError: if it is missing, cannot be decoded, or is of another size.
+        InputError: if it is none of these, or has no pixels.
     """
-    height, width = read_image(path).shape[:2]
-    if size is not None and (width, height) != tuple(size):
-        raise InputError(f"{path} is {width}×{height} pixels, expected {size[0]}×{size[1]}")
-
-
-def read_labels(path: Path) -> np.ndarray:
-    """Read a label PNG, palette or gray, as uint8 (height, width) of class numbers.
-
-    Raises:
-        InputError: if the file is missing, damaged, or holds colors instead of class numbers.
-    """
-    with _opened(path) as picture:
-        if picture.mode not in ("P", "L"):
-            raise InputError(
-                f"{path} holds {picture.mode} colors; expected class numbers (palette or gray)"
-            )
-        return np.array(picture)
-
-
-def check_same_size(image_path: Path, image: np.ndarray, labels: np.ndarray) -> None:
-    """Raise InputError if a label map does not fit its picture."""
-    if image.shape[:2] != labels.shape:
+    image = np.asarray(image)
+    channels = image.shape[2] if image.ndim == 3 else 1 if image.ndim == 2 else 0
+    known = image.dtype in (np.uint8, np.uint16) and channels in (1, 2, 3, 4)
+    if not known or not image.size:
         raise InputError(
-            f"{image_path} is {image.shape[1]}×{image.shape[0]} pixels, its mask "
-            f"{labels.shape[1]}×{labels.shape[0]}; replace one of the two"
+            f"expected a uint8 image (height, width, 3), got {image.dtype} {image.shape}"
         )
+    if image.dtype == np.uint16:
+        image = (image >> 8).astype(np.uint8)
+    image = image.reshape(*image.shape[:2], channels)
+    colors = image[..., :3] if channels > 2 else np.repeat(image[..., :1], 3, axis=2)
+    if channels in (2, 4):
+        alpha = image[..., -1:] / np.float32(255)
+        colors = np.rint(colors * alpha + 255 * (1 - alpha)).astype(np.uint8)
+    return colors
 
 
 def showcase(samples: Iterable[Sample], label: int, size: int) -> Sample:
-    """Choose the sample that shows a class best, and cut a square around it.
+    """Return a square crop of the sample that shows a class best.
 
-    That is the one with most pixels of the class, among those where the picture's rim does not
-    cut it off, if there are any.
+    That is the sample with the most pixels of the class, preferably among those whose border does
+    not cut the object off.
 
     Args:
         samples: At least one.
@@ -106,21 +237,21 @@ def showcase(samples: Iterable[Sample], label: int, size: int) -> Sample:
         size: Side of the square in pixels.
     """
 
-    def view(sample: Sample) -> tuple[bool, int]:
+    def rank(sample: Sample) -> tuple[bool, int]:
         mask = sample.labels == label
         cut_off = any(side.any() for side in (mask[0], mask[-1], mask[:, 0], mask[:, -1]))
         return not cut_off and mask.any(), mask.sum()
 
-    best = max(samples, key=view)
-    return square_around(best, best.labels == label, size)
+    best = max(samples, key=rank)
+    return crop_around(best, best.labels == label, size)
 
 
-def square_around(sample: Sample, mask: np.ndarray, size: int) -> Sample:
-    """Cut out a square with the mask in its middle, or as near to it as the picture allows.
+def crop_around(sample: Sample, mask: np.ndarray, size: int) -> Sample:
+    """Cut out a square with the mask at its center, or as near to it as the image allows.
 
     Args:
-        sample: Where the picture is smaller than the square, all of it stays.
-        mask: bool (height, width); if it is empty, the middle of the picture counts.
+        sample: Where the image is smaller than the square, all of it stays.
+        mask: bool (height, width); if it is empty, we crop at the center of the image.
         size: Side of the square in pixels.
     """
     window = []
@@ -133,17 +264,17 @@ def square_around(sample: Sample, mask: np.ndarray, size: int) -> Sample:
 
 
 def normalize(image: np.ndarray) -> np.ndarray:
-    """Map uint8 colors to float32 from -1 (black) to 1 (white), as all our nets want them."""
+    """Map uint8 colors to float32 from -1 (black) to 1 (white), as all our networks expect."""
     return image.astype(np.float32) / 127.5 - 1
 
 
-def picture(image: np.ndarray) -> np.ndarray:
-    """Map float32 from -1 to 1 back to uint8 colors, to be looked at: `normalize` reversed."""
+def to_uint8(image: np.ndarray) -> np.ndarray:
+    """Map float32 from -1 to 1 back to uint8 colors for display: the inverse of `normalize`."""
     return np.uint8(np.rint((np.asarray(image) + 1) * 127.5))
 
 
-def middle(images: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
-    """Cut out the middle of pictures, e.g. the part of a net's input that its output covers.
+def center_crop(images: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
+    """Cut out the center of images, e.g. the part of a network's input that its output covers.
 
     Args:
         images: (batch, height, width, channels).
@@ -155,7 +286,7 @@ def middle(images: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
 
 
 def mosaic(samples: Sequence[Sample]) -> Sample:
-    """Lay four samples out as one picture, two by two, each cut to the smallest side of all.
+    """Join four samples into one, two by two, each cut to the smallest side of all.
 
     Raises:
         InputError: if there are not four.
@@ -164,19 +295,19 @@ def mosaic(samples: Sequence[Sample]) -> Sample:
         raise InputError(f"a mosaic is made of four samples, not of {len(samples)}")
     side = min(min(sample.labels.shape) for sample in samples)
 
-    def joined(maps: Sequence[np.ndarray]) -> np.ndarray:
-        a, b, c, d = (array[:side, :side] for array in maps)
+    def joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
+        a, b, c, d = (array[:side, :side] for array in arrays)
         return np.concatenate([np.concatenate([a, b], axis=1), np.concatenate([c, d], axis=1)])
 
     image, labels = joined([s.image for s in samples]), joined([s.labels for s in samples])
     return Sample("mosaic", image, labels)
 
 
-def shrink(sample: Sample, short_side: int) -> Sample:
+def resize_short_side(sample: Sample, short_side: int) -> Sample:
     """Scale a sample down so that its shorter side is `short_side` pixels; never up.
 
-    The picture is averaged; labels take the nearest one, since a mean of class numbers means
-    nothing.
+    The image is averaged. Each label is that of the nearest pixel, because the mean of two class
+    numbers is another class.
     """
     height, width = sample.labels.shape
     if min(height, width) <= short_side:

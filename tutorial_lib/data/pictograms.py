@@ -2,29 +2,36 @@
 
 Photographs with masks cannot be shipped with the project, so notebooks 04 and 05 default to
 scenes: glyphs of an icon font, bent, filled with fur, stripes or sheet metal, laid over each
-other on crops of real photographs. What is a cat and where it ends is known exactly.
+other on crops of real photographs. So every object and its boundary are known exactly. The font
+is Material Design Icons, as the package qtawesome ships it.
 
 A scene depends on its specification, the seed and its index alone, and is the same on every
-machine, bit for bit. To that end pixels are computed in integers: the last bit of a floating
-point sine differs between processors, and a hash would notice.
+machine, bit for bit. Pixels are therefore computed in integers: the last bit of a floating-point
+sine differs between processors, and a hash would notice.
 """
 
 from __future__ import annotations
 
 import functools
+import importlib.util
+import json
+import logging
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from tutorial_lib.data import glyphs
 from tutorial_lib.data.images import VOID
+from tutorial_lib.data.voc import CLASSES
 from tutorial_lib.errors import InputError
 
-VERSION = 1  # raise it when the pixels change: caches and hashes hang on it
+VERSION = 1  # raise it when the pixels change: caches and hashes depend on it
 FINE = 4  # masks are drawn this much larger, then averaged down: soft edges
-CLASSES = tuple(glyphs.CLASSES)
+CURVE_STEPS = 6  # straight pieces that replace one Bézier curve of a glyph
+FONT = "fonts/materialdesignicons6-webfont-6.9.96.ttf"
+GLYPH_NAMES = "fonts/materialdesignicons6-webfont-charmap-6.9.96.json"
 
 # Photographs that scikit-image and scikit-learn carry in their packages. None shows an object of
 # the twenty classes, apart from a few far away; the boxes (left, top, right, bottom) see to that.
@@ -37,6 +44,35 @@ BACKGROUNDS = (
     ("sklearn", "datasets/images/china.jpg", None),
     ("sklearn", "datasets/images/flower.jpg", None),
 )
+
+# The twenty classes of PASCAL VOC in their order, each with the glyphs that may stand for it.
+GLYPHS = {
+    "aeroplane": ("airplane",),
+    "bicycle": ("bicycle", "bicycle-basket"),
+    "bird": ("bird", "duck"),
+    "boat": ("sail-boat", "ferry"),
+    "bottle": ("bottle-wine", "bottle-soda-classic", "bottle-tonic"),
+    "bus": ("bus-side", "bus-double-decker", "bus"),
+    "car": ("car-side", "car-hatchback", "car", "car-estate"),
+    "cat": ("cat",),
+    "chair": ("chair-rolling", "seat"),
+    "cow": ("cow",),
+    "diningtable": ("table-furniture",),
+    "dog": ("dog", "dog-side"),
+    "horse": ("horse-variant", "horse"),
+    "motorbike": ("motorbike", "moped"),
+    "person": ("human", "human-male", "human-female", "human-greeting", "walk"),
+    "pottedplant": ("flower-tulip", "sprout"),
+    "sheep": ("sheep",),
+    "sofa": ("sofa", "sofa-single"),
+    "train": ("train", "tram"),
+    "tvmonitor": ("television", "monitor", "television-classic"),
+}
+# Things without a class. Some have the ears of a cat, so that ears alone prove nothing.
+DISTRACTORS = (
+    "rabbit-variant", "panda", "owl", "turtle", "fish", "leaf", "umbrella", "cloud", "star",
+    "balloon", "guitar-acoustic", "shield", "food-apple", "hat-fedora", "puzzle", "snail",
+)  # fmt: skip
 
 # Each class has its own material: a pattern and two colors (red, green, blue).
 MATERIALS = {
@@ -64,11 +100,98 @@ MATERIALS = {
 
 
 @dataclass(frozen=True)
+class Glyph:
+    """The contours of a glyph, scaled so that its longer side is 1 and centered on the origin.
+
+    Attributes:
+        outer: Closed polygons, float64 (points, 2) as (x, y), y pointing down.
+        inner: The polygons inside them: eyes, windows, wheels.
+    """
+
+    outer: tuple[np.ndarray, ...]
+    inner: tuple[np.ndarray, ...]
+
+
+@functools.cache
+def glyph(name: str) -> Glyph:
+    """Return the glyph called `name` in Material Design Icons.
+
+    Raises:
+        KeyError: if the font has no such glyph.
+    """
+    points = [np.array(contour, float) for contour in _contours(name) if len(contour) > 2]
+    everything = np.concatenate(points)
+    low, high = everything.min(axis=0), everything.max(axis=0)
+    scale = (high - low).max()
+    points = [(contour - (low + high) / 2) / scale * [1, -1] for contour in points]
+    inside = [any(_holds(other, contour) for other in points) for contour in points]
+    return Glyph(
+        outer=tuple(c for c, within in zip(points, inside, strict=True) if not within),
+        inner=tuple(c for c, within in zip(points, inside, strict=True) if within),
+    )
+
+
+def load_glyphs() -> None:
+    """Read all glyphs from the font, which several threads cannot do at once."""
+    for names in (*GLYPHS.values(), DISTRACTORS):
+        for name in names:
+            glyph(name)
+
+
+def _package_folder(package: str) -> Path:
+    """Return the folder of a package without importing it; qtawesome would want a Qt window."""
+    spec = importlib.util.find_spec(package)
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+@functools.cache
+def _font():
+    from fontTools.ttLib import TTFont
+
+    # The font's dates and name table are a little off, which does not touch its outlines.
+    logging.getLogger("fontTools").setLevel(logging.ERROR)
+    folder = _package_folder("qtawesome")
+    codes = json.loads((folder / GLYPH_NAMES).read_text(encoding="utf-8"))
+    font = TTFont(folder / FONT, lazy=True)
+    return font.getGlyphSet(), font.getBestCmap(), codes
+
+
+def _contours(name: str) -> list[list[tuple[float, float]]]:
+    """Return a glyph's contours with their quadratic Bézier curves cut into straight pieces."""
+    from fontTools.pens.basePen import decomposeQuadraticSegment
+    from fontTools.pens.recordingPen import DecomposingRecordingPen
+
+    glyphs, characters, codes = _font()
+    pen = DecomposingRecordingPen(glyphs)
+    glyphs[characters[int(codes[name], 16)]].draw(pen)
+    contours = []
+    for operation, points in pen.value:
+        if operation == "moveTo":
+            contours.append([points[0]])
+        elif operation == "lineTo":
+            contours[-1].append(points[0])
+        elif operation == "qCurveTo":
+            for control, end in decomposeQuadraticSegment(points):
+                knots = np.array([contours[-1][-1], control, end], float)
+                for t in np.arange(1, CURVE_STEPS + 1) / CURVE_STEPS:
+                    weights = np.array([(1 - t) ** 2, 2 * t * (1 - t), t**2])
+                    contours[-1].append(tuple(weights @ knots))
+    return contours
+
+
+def _holds(polygon: np.ndarray, other: np.ndarray) -> bool:
+    """Return whether `other` lies inside `polygon`, judged by its first point."""
+    from skimage.measure import points_in_poly
+
+    return polygon is not other and bool(points_in_poly(other[:1], polygon)[0])
+
+
+@dataclass(frozen=True)
 class SceneSpec:
     """What scenes look like, and so how hard they are.
 
     Attributes:
-        categories: Names out of `CLASSES`; `wanted` is one of them or empty.
+        categories: Names of VOC classes; `wanted` is one of them or empty.
         wanted: The class that about half of the scenes contain, if one is named.
         short_side: Length of the shorter side in pixels.
         aspect: The longer side is up to so many times the shorter one.
@@ -91,8 +214,8 @@ class SceneSpec:
     distractors: tuple[int, int] = (0, 2)
 
     def __post_init__(self):
-        if not self.categories or not set(self.categories) <= set(CLASSES):
-            raise InputError(f"categories must be some of {', '.join(CLASSES)}")
+        if not self.categories or not set(self.categories) <= set(GLYPHS):
+            raise InputError(f"categories must be some of {', '.join(GLYPHS)}")
         if self.wanted and self.wanted not in self.categories:
             raise InputError(f"wanted={self.wanted!r} must be one of the categories, or empty")
         if not 32 <= self.short_side <= 1024:
@@ -174,7 +297,7 @@ def compose(spec: SceneSpec, seed: int, index: int) -> Scene:
     instances = tuple(
         Instance(category, mask, tuple(polygon / FINE for polygon in outer))
         for category, mask, _, outer in placed
-        if category in CLASSES and mask.any()
+        if category in GLYPHS and mask.any()
     )
     noise = rng.integers(-6, 7, image.shape)
     image = np.clip(image + noise, 0, 255).astype(np.uint8)
@@ -197,14 +320,14 @@ def _draw_things(rng: np.random.Generator, spec: SceneSpec) -> list[str]:
         if names and rng.random() < 0.5:
             names[0] = spec.wanted
     extra = int(rng.integers(spec.distractors[0], spec.distractors[1] + 1))
-    names += [str(name) for name in rng.choice(glyphs.DISTRACTORS, extra)]
+    names += [str(name) for name in rng.choice(DISTRACTORS, extra)]
     return [names[i] for i in rng.permutation(len(names))]
 
 
 @functools.cache
 def _photograph(number: int) -> Image.Image:
     package, file, box = BACKGROUNDS[number]
-    with Image.open(glyphs.package_folder(package) / file) as photograph:
+    with Image.open(_package_folder(package) / file) as photograph:
         return photograph.convert("RGB").crop(box or (0, 0, *photograph.size))
 
 
@@ -230,8 +353,7 @@ def _background(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
 
 def _place(rng: np.random.Generator, category: str, size: tuple[int, int], spec: SceneSpec):
     """Bend, turn, scale and shift a glyph; return its polygons in fine pixels, whole numbers."""
-    variants = glyphs.CLASSES.get(category, (category,))
-    glyph = glyphs.outline(str(rng.choice(variants)))
+    shape = glyph(str(rng.choice(GLYPHS.get(category, (category,)))))
     length = FINE * min(size) * (spec.scale[0] + rng.random() * (spec.scale[1] - spec.scale[0]))
     turn = math.radians(18 * (2 * rng.random() - 1))
     mirror = -1 if rng.random() < 0.5 else 1
@@ -240,16 +362,16 @@ def _place(rng: np.random.Generator, category: str, size: tuple[int, int], spec:
     bend, phase = 0.05 * rng.random(2), 6.28 * rng.random(2)
     # Things may reach out of the picture by a fifth, as they do in photographs.
     frame = np.array([size[1], size[0]]) * FINE
-    middle = length * 0.3 + rng.random(2) * (frame - length * 0.6)
+    center = length * 0.3 + rng.random(2) * (frame - length * 0.6)
 
     def transform(polygon: np.ndarray) -> np.ndarray:
         x, y = (polygon * squeeze * [mirror, 1]).T
         x, y = x + bend[0] * np.sin(5 * y + phase[0]), y + bend[1] * np.sin(5 * x + phase[1])
         x = x + shear * y
         x, y = x * math.cos(turn) - y * math.sin(turn), x * math.sin(turn) + y * math.cos(turn)
-        return np.rint(np.stack([x, y], axis=1) * length + middle)
+        return np.rint(np.stack([x, y], axis=1) * length + center)
 
-    return tuple(map(transform, glyph.outer)), tuple(map(transform, glyph.inner))
+    return tuple(map(transform, shape.outer)), tuple(map(transform, shape.inner))
 
 
 def cover_of(outline, size: tuple[int, int]) -> np.ndarray:
@@ -385,7 +507,7 @@ def _labels(instances, size: tuple[int, int]) -> np.ndarray:
     labels = np.zeros(size, np.uint8)
     border = np.zeros(size, bool)
     for instance in instances:
-        labels[instance.mask] = CLASSES.index(instance.category) + 1
+        labels[instance.mask] = CLASSES.index(instance.category)
         mask = Image.fromarray(instance.mask.astype(np.uint8) * 255)
         grown = np.asarray(mask.filter(ImageFilter.MaxFilter(3)))
         shrunk = np.asarray(mask.filter(ImageFilter.MinFilter(3)))

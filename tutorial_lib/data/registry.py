@@ -251,9 +251,9 @@ def _coco_picture(entry: dict, split: str) -> RemoteFile:
     address = entry.get("coco_url") or f"{COCO_HOSTS[0]}/{split}2017/{name}"
 
     def check(path: Path) -> None:
-        from tutorial_lib.data.images import check_picture
+        from tutorial_lib.data.images import check_size, read_photograph
 
-        check_picture(path, (entry["width"], entry["height"]))
+        check_size(path, read_photograph(path), (entry["height"], entry["width"]))
 
     return RemoteFile(
         target=f"coco/{split}2017/{name}",
@@ -285,7 +285,7 @@ def _fetch_voc(dataset: RemoteDataset, options: Options) -> Path:
 
 def _fetch_sbd(dataset: RemoteDataset, options: Options) -> Path:
     """Fetch SBD, and turn its masks into VOC's form beside VOC's own."""
-    from tutorial_lib.data import sbd
+    from tutorial_lib.data.voc import VocTree, add_sbd, select_sbd_member
 
     root = options.folder / "voc" / "VOCdevkit" / "VOC2012"
     lists = root / "ImageSets" / "Segmentation"
@@ -296,8 +296,8 @@ def _fetch_sbd(dataset: RemoteDataset, options: Options) -> Path:
         raise InputError(f"{lists / 'val.txt'} is missing; run `tutorial data fetch voc2012` first")
     (archive,) = _get(dataset.files, options)
     raw = options.folder / "voc" / "SBD"
-    _unpack(archive, raw, sbd.select_member, options)
-    count = sbd.convert(raw, root, progress=options.progress)
+    _unpack(archive, raw, select_sbd_member, options)
+    count = add_sbd(raw, VocTree(root), progress=options.progress)
     options.echo(f"train_aug: {count:,} photographs; {archive} and {raw} may be deleted now")
     return root
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tutorial_lib.data import data_home, glyphs, pictograms
+from tutorial_lib.data import data_home, pictograms
 from tutorial_lib.data.cache import cached_folder
 from tutorial_lib.data.pictograms import COCO_SPEC, VOC_SPEC, Instance, Scene, SceneSpec
 from tutorial_lib.errors import InputError
@@ -156,7 +156,7 @@ def _in_parallel(function: Callable, jobs: Sequence) -> Iterator:
 
     A scene depends on its index alone, so it does not matter which thread makes it.
     """
-    glyphs.load_all()  # one thread reads the font, then several may draw
+    pictograms.load_glyphs()  # one thread reads the font, then several may draw
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         yield from pool.map(function, jobs)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from tutorial_lib.data.images import VOID, middle, picture
+from tutorial_lib.data.images import VOID, center_crop, to_uint8
 from tutorial_lib.figures import plotting
 from tutorial_lib.training.loop import fresh_log_folder
 
@@ -75,7 +75,7 @@ def triples(images: np.ndarray, labels: np.ndarray, logits: np.ndarray) -> np.nd
     """
     rows = []
     for image, label, logit in zip(
-        picture(middle(images, labels.shape[1:])), labels, logits, strict=True
+        to_uint8(center_crop(images, labels.shape[1:])), labels, logits, strict=True
     ):
         faded = plotting.faded(image)
         truth = plotting.overlay(faded, label == 1)
