@@ -21,7 +21,7 @@ SQUARE = [2.0, 2.0, 6.0, 2.0, 6.0, 6.0, 2.0, 6.0]
 
 
 def decode(segmentation, height=8, width=12):
-    return coco.decode(segmentation, height, width, "file.json: annotation 7")
+    return coco.segmentation_mask(segmentation, height, width, "file.json: annotation 7")
 
 
 masks = st.tuples(st.integers(1, 30), st.integers(1, 30)).flatmap(
@@ -73,13 +73,13 @@ def test_an_odd_number_at_the_end_is_dropped():
         ([[float("nan")] * 6], "something else than numbers"),
         ([[[1, 2], [3, 4], [5, 6]]], "something else than numbers"),
         ([[[1, 2], [3, 4], [5, 6], [7, 8], [9, 9], [1, 3]]], "something else than numbers"),
-        ({"counts": [96], "size": [12, 8]}, r"run lengths for \[12, 8\], its picture is"),
-        ({"counts": [90], "size": [8, 12]}, "do not fill the picture"),
-        ({"counts": [200, -104], "size": [8, 12]}, "do not fill the picture"),
-        ({"counts": "abcde", "size": [8, 12]}, "do not fill the picture"),
-        ({"counts": "", "size": [8, 12]}, "do not fill the picture"),
-        ({"counts": "\0\0\0", "size": [8, 12]}, "do not fill the picture"),
-        ({"counts": "\ud800", "size": [8, 12]}, "do not fill the picture"),
+        ({"counts": [96], "size": [12, 8]}, r"run lengths for \[12, 8\], its image is"),
+        ({"counts": [90], "size": [8, 12]}, "do not fill the image"),
+        ({"counts": [200, -104], "size": [8, 12]}, "do not fill the image"),
+        ({"counts": "abcde", "size": [8, 12]}, "do not fill the image"),
+        ({"counts": "", "size": [8, 12]}, "do not fill the image"),
+        ({"counts": "\0\0\0", "size": [8, 12]}, "do not fill the image"),
+        ({"counts": "\ud800", "size": [8, 12]}, "do not fill the image"),
     ],
 )
 def test_what_is_broken_names_file_and_id(segmentation, message):
@@ -227,13 +227,13 @@ def test_a_wrong_size_is_noticed_before_a_mask_of_that_size_is_drawn(tree, monke
     monkeypatch.setattr(coco_mask, "decode", lambda _: pytest.fail("a mask was drawn"))
     with pytest.raises(InputError, match="1.jpg is 12×8 pixels, its mask 60000×60000"):
         split.read(1, ["cat"])
-    (line,) = split.damage([1], ["cat"])
+    (line,) = split.check([1], ["cat"])
     assert "1.jpg is 12×8" in line
 
 
 def test_a_category_has_one_label(tree):
     with pytest.raises(InputError, match="a category is named twice: cat, cat"):
-        opened(tree).labels(1, ["cat", "cat"])
+        opened(tree).recipe(1, ["cat", "cat"]).labels()
     arguments = ["data", "convert", "coco", str(tree[0]), str(tree[0] / "out")]
     result = CliRunner().invoke(main, [*arguments, "-c", "cat", "-c", "cat"])
     assert result.exit_code == 1 and not (tree[0] / "out").exists()
@@ -245,8 +245,8 @@ def test_damaged_pictures_are_listed_with_their_id(tree):
     split.image_path(2).write_bytes(b"no")
     split.image_path(3).unlink()
     tree[1]["annotations"][0]["segmentation"] = {"counts": [1], "size": [8, 12]}
-    lines = list(opened(tree).damage([1, 2, 3], ["cat"]))
-    assert [line.split(":")[0] for line in lines] == ["picture 1", "picture 2", "picture 3"]
+    lines = list(opened(tree).check([1, 2, 3], ["cat"]))
+    assert [line.split(":")[0] for line in lines] == ["image 1", "image 2", "image 3"]
     assert "annotation 1" in lines[0] and "decoded" in lines[1] and "missing" in lines[2]
 
 
@@ -258,8 +258,8 @@ def test_every_problem_of_a_picture_is_listed_with_file_and_id(tree):
     ]
     split = opened(tree)
     Image.new("RGB", (5, 5)).save(split.image_path(1))
-    lines = list(split.damage([1, 2, 3], ["cat"]))
-    assert all(line.startswith("picture 1: ") and str(tree[0]) in line for line in lines)
+    lines = list(split.check([1, 2, 3], ["cat"]))
+    assert all(line.startswith("image 1: ") and str(tree[0]) in line for line in lines)
     found = ("1.jpg is 5×5", "annotation 8 ", "annotation 9 ")
     assert [part in line for part, line in zip(found, lines, strict=True)] == [True] * 3
 
@@ -273,7 +273,7 @@ def test_the_command_checks_the_masks_of_all_categories(tree):
     arguments = ["data", "check", "coco", str(tree[0])]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 1 and "annotation 5 holds neither" in result.output
-    assert "3 pictures examined, 1 problems" in result.output
+    assert "3 images examined, 1 problems" in result.output
     assert CliRunner().invoke(main, [*arguments, "-c", "cat"]).exit_code == 0
     strict = CliRunner().invoke(main, [*arguments, "--strict"])
     assert strict.exit_code == 1 and "annotation 5 holds neither" in strict.output

@@ -52,9 +52,9 @@ def coco(tmp_path):
 def test_coco_labels(coco):
     split = CocoSplit(coco(), "train")
     assert split.image_ids("cat") == [1] and split.image_ids() == [1, 2]
-    labels = split.labels(1, ["cat"])
+    labels = split.recipe(1, ["cat"]).labels()
     assert labels.shape == (8, 12) and labels[2:6, 2:6].all() and labels.sum() == 16
-    assert split.labels(2, ["cat", "dog"]).max() == 2
+    assert split.recipe(2, ["cat", "dog"]).labels().max() == 2
 
 
 def test_gray_pictures_become_rgb(coco):
@@ -70,7 +70,7 @@ def test_crowds_are_void_and_empty_polygons_nothing(coco):
             {"id": 5, "image_id": 1, "category_id": 17, "iscrowd": 0, "segmentation": [[1, 1]]},
         ]
 
-    labels = CocoSplit(coco(change), "train").labels(1, ["cat"])
+    labels = CocoSplit(coco(change), "train").recipe(1, ["cat"]).labels()
     assert (labels == 255).sum() == 8 and (labels[np.eye(8, 12, dtype=bool)] == 255).all()
 
 
@@ -136,7 +136,7 @@ def test_an_annotation_that_is_neither_polygon_nor_run_lengths(coco):
         tree["annotations"][0]["segmentation"] = {"counts": "\0", "size": "no"}
 
     with pytest.raises(InputError, match="annotation 1 holds run lengths for 'no'"):
-        CocoSplit(coco(change), "train").labels(1, ["cat"])
+        CocoSplit(coco(change), "train").recipe(1, ["cat"]).labels()
 
 
 def test_an_unknown_category_lists_the_known(coco):
@@ -241,11 +241,11 @@ def test_a_damaged_mask_ends_neither_check_nor_conversion(voc_root, tmp_path):
     Image.new("RGB", (12, 8)).save(voc_root / "JPEGImages/b.jpg")
     (voc_root / "ImageSets/Segmentation/train.txt").write_text("a\nb\n")
     result = CliRunner().invoke(main, ["data", "check", "voc", str(voc_root)])
-    assert "2 pictures examined, 1 problems" in result.output
+    assert "2 images examined, 1 problems" in result.output
     result = CliRunner().invoke(
         main, ["data", "convert", "voc", str(voc_root), str(tmp_path / "o")]
     )
-    assert "1 of 2 pictures converted, 1 problems" in result.output
+    assert "1 of 2 images converted, 1 problems" in result.output
 
 
 def test_voc_becomes_records_and_what_is_damaged_is_listed(voc_root, tmp_path):
@@ -255,7 +255,7 @@ def test_voc_becomes_records_and_what_is_damaged_is_listed(voc_root, tmp_path):
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
     assert "b.jpg is missing" in result.output
-    assert "1 of 2 pictures converted, 1 problems" in result.output
+    assert "1 of 2 images converted, 1 problems" in result.output
     (record,) = records.read_records(out)
     assert record["id"] == b"a" and (record["labels"].numpy() == CLASSES.index("cat")).all()
     result = CliRunner().invoke(main, [*arguments[:4], str(tmp_path / "other"), "--strict"])

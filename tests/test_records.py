@@ -365,7 +365,7 @@ def test_the_command_finds_corrupt_records(written):
     folder, path = written
     arguments = ["data", "check", "records", str(folder)]
     result = CliRunner().invoke(main, arguments)
-    assert result.exit_code == 0 and "24 pictures examined, 0 problems" in result.output
+    assert result.exit_code == 0 and "24 images examined, 0 problems" in result.output
     content = bytearray(path.read_bytes())
     content[500] ^= 1
     path.write_bytes(content)
@@ -374,7 +374,7 @@ def test_the_command_finds_corrupt_records(written):
     assert f"{path.name}: record 1, at byte 0, is corrupt" in result.output
     path.write_bytes(content[:-1])  # of another length
     result = CliRunner().invoke(main, arguments)
-    assert "24 pictures examined, 2 problems" in result.output
+    assert "24 images examined, 2 problems" in result.output
 
 
 @pytest.mark.parametrize(
@@ -409,12 +409,12 @@ def test_the_command_converts_and_lists_problems(tree, tmp_path):
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
     assert "cannot be decoded" in result.output
-    assert f"{len(cats) - 1} of {len(cats)} pictures converted, 1 problems" in result.output
+    assert f"{len(cats) - 1} of {len(cats)} images converted, 1 problems" in result.output
     result = CliRunner().invoke(main, [*arguments, "--strict"])
     assert result.exit_code == 1 and "cannot be decoded" in result.output
     result = CliRunner().invoke(main, ["data", "check", "coco", str(copy)])
     assert result.exit_code == 1 and f"picture {cats[0]}: " in result.output
-    assert "24 pictures examined, 1 problems" in result.output
+    assert "24 images examined, 1 problems" in result.output
     result = CliRunner().invoke(main, ["data", "check", "coco", str(copy), "--strict"])
     assert result.exit_code == 1 and result.output.startswith("Error: ")
 

@@ -330,7 +330,7 @@ strict_option = click.option("--strict", is_flag=True, help="Stop at the first p
 )  # fmt: skip
 @strict_option
 def check_data(kind: str, folder: Path, split: str, categories, strict: bool) -> None:
-    """Read every picture and mask of a COCO or VOC tree, or records, and list what is damaged."""
+    """Read every image and mask of a COCO or VOC tree, or records, and list what is damaged."""
     total, problems = 0, []
     for problem in _problems(kind, folder, split, categories):
         if problem is None:
@@ -340,12 +340,12 @@ def check_data(kind: str, folder: Path, split: str, categories, strict: bool) ->
             raise InputError(problem)
         problems.append(problem)
         click.echo(problem)
-    click.echo(f"{total} pictures examined, {len(problems)} problems")
+    click.echo(f"{total} images examined, {len(problems)} problems")
     sys.exit(int(bool(problems)))
 
 
 def _problems(kind, folder, split, categories):
-    """Yield None for each picture that is read, and a line for each problem."""
+    """Yield None for each image that is read, and a line for each problem."""
     if kind == "records":
         records = _records()
         ids = range(records.listed(folder)["records"])
@@ -361,7 +361,7 @@ def _problems(kind, folder, split, categories):
         tree = CocoSplit(folder, split)
         yield from tree.problems
         ids = tree.image_ids()
-        damage = tree.damage(ids, categories or list(tree.categories))
+        damage = tree.check(ids, categories)
     yield from damage
     yield from (None for _ in ids)
 
@@ -392,29 +392,35 @@ def _records():
 def convert(kind, folder, output, split, categories, strict, shards, workers) -> None:
     """Convert a COCO or VOC tree to TFRecord files in OUTPUT.
 
-    COCO: only pictures with one of the categories. Damaged pictures are left out and listed.
+    COCO: only images with one of the categories. Damaged images are left out and listed.
     After an interruption the same command goes on.
     """
-    records = _records()
     if kind == "voc":
         from tutorial_lib.data.voc import VocTree
 
-        tree, dropped = VocTree(folder), []
+        tree, left_out = VocTree(folder), []
         recipes = [tree.recipe(name) for name in tree.ids(split)]
     else:
         from tutorial_lib.data.coco import CocoSplit
 
         tree = CocoSplit(folder, split, strict=strict)
+        left_out = tree.problems
+        for problem in left_out:
+            click.echo(problem)
         ids = sorted(set().union(*map(tree.image_ids, categories)))
-        recipes, dropped = [tree.recipe(number, categories) for number in ids], tree.problems
+        recipes = [tree.recipe(number, categories) for number in ids]
+        if not recipes:
+            raise InputError(f"{tree.annotations_path} has no image with {' or '.join(categories)}")
+    records = _records()
     progress = sys.stderr.isatty()
     count = records.write_records(
         recipes, output, shards, workers, tolerant=not strict, progress=progress
     )
-    problems = dropped + records.read_index(output)["problems"]
-    for problem in problems:
+    damaged = records.read_index(output)["problems"]
+    for problem in damaged:
         click.echo(problem)
-    click.echo(f"{count} of {len(recipes)} pictures converted, {len(problems)} problems")
+    problems = len(left_out) + len(damaged)
+    click.echo(f"{count} of {len(recipes)} images converted, {problems} problems")
 
 
 @data.command()

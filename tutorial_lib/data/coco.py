@@ -3,18 +3,17 @@
 Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014. Polygons and run lengths are
 decoded by pycocotools, COCO's own code.
 
-What COCO really holds is taken as it is: gray and CMYK photographs, pictures without annotations,
-empty polygons, outlines that leave the picture. What is broken is found when the tree is opened
-or a sample is read, named with its file and id, and left out or refused, as the caller wants.
+What COCO really holds is taken as it is: gray and CMYK photographs, images without annotations,
+empty polygons, polygons that leave the image. What is broken is found when the tree is opened or
+a sample is read, named with its file and id, and left out or refused, as the caller wants.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import math
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -22,21 +21,21 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from tutorial_lib.data.images import VOID, Sample, check_size, read_photograph
-from tutorial_lib.errors import InputError, check_choice
+from tutorial_lib.errors import InputError, check_choice, read_text
 
-# In a file name: other folders, other drives, and what is no text or not of one line.
-BAD_CHARACTERS = re.compile(r"[\\:\x00-\x1f\ud800-\udfff]")
-SINGULAR = {"images": "image", "annotations": "annotation", "categories": "category"}
+# In a file name: other drives, and what is no text or not of one line.
+BAD_CHARACTERS = re.compile(r"[:\x00-\x1f\ud800-\udfff]")
 
 
 class CocoSplit:
-    """One split of a COCO 2017 tree: `annotations/instances_<split>2017.json` and its pictures.
+    """One split of a COCO 2017 tree: `annotations/instances_<split>2017.json` and its images.
 
     Attributes:
         annotations_path: The JSON file.
-        folder: Where the pictures lie.
+        folder: The directory of the images.
         categories: Category name → COCO's id.
-        problems: A line for each entry of the JSON file that cannot be used, and was left out.
+        problems: A line for each entry of the JSON file that is broken. All are left out, but
+            for annotations that share an id, which nothing here depends on.
     """
 
     def __init__(self, root: str | Path, split: str, strict: bool = False):
@@ -45,7 +44,7 @@ class CocoSplit:
         Args:
             root: The folder that holds `annotations`, `train2017` and `val2017`.
             split: "train" or "val".
-            strict: Refuse a file with any entry that cannot be used.
+            strict: Refuse a file with any broken entry.
 
         Raises:
             InputError: if the annotations are missing, or are not COCO's JSON.
@@ -53,123 +52,186 @@ class CocoSplit:
         check_choice("split", split, ("train", "val"))
         self.annotations_path = Path(root) / "annotations" / f"instances_{split}2017.json"
         self.folder = _followed(Path(root) / f"{split}2017")
+        self.categories: dict[str, int] = {}
+        self.problems: list[str] = []
+        self._images: dict[int, dict] = {}
+        self._annotations: dict[int, list[dict]] = defaultdict(list)  # by image
         dataset = _load(self.annotations_path)
-        self.problems = [f"{self.annotations_path}: {line}" for line in _drop_unusable(dataset)]
+        same_name = self._read_categories(dataset["categories"])
+        left_out = self._read_images(dataset["images"])
+        self._read_annotations(dataset["annotations"], same_name, left_out)
         if strict and self.problems:
             more = len(self.problems) - 1
             raise InputError(self.problems[0] + (f" (and {more} more)" if more else ""))
-        self._coco = _index(dataset)
-        self.categories = {c["name"]: c["id"] for c in self._coco.dataset["categories"]}
+
+    def _read_categories(self, entries: list) -> dict[int, int]:
+        """Fill `categories`; return for each id the id of the first category of that name."""
+        same_name, by_key = {}, {}
+        for number, entry in self._numbered("category", entries):
+            name = entry.get("name")
+            if not isinstance(name, str) or not name.strip():
+                self._note(f"category {number} has no name")
+            elif number in same_name:
+                self._note(f"category {number} has the id of an earlier one")
+            else:
+                same_name[number] = by_key.setdefault(_key(name), number)
+                if same_name[number] == number:
+                    self.categories[name.strip()] = number
+        return same_name
+
+    def _read_images(self, entries: list) -> set[int]:
+        """Fill `_images`; return the ids of those that are left out."""
+        left_out = set()
+        for number, entry in self._numbered("image", entries):
+            sides, name = (entry.get("height"), entry.get("width")), entry.get("file_name")
+            height, width = map(_whole, sides)
+            name = name.replace("\\", "/") if isinstance(name, str) else name  # from Windows
+            if number in self._images:
+                self._note(f"image {number} has the id of an earlier one")
+            elif not (0 < (height or 0) < 65536 and 0 < (width or 0) < 65536):
+                self._note(f"image {number} has the size {sides}, expected height and width")
+                left_out.add(number)
+            elif not _is_plain_name(name):
+                self._note(f"image {number} has the file name {entry.get('file_name')!r}")
+                left_out.add(number)
+            else:
+                known = {"id": number, "height": height, "width": width, "file_name": name}
+                self._images[number] = {**entry, **known}
+        return left_out
+
+    def _read_annotations(self, entries: list, same_name: dict, left_out: set) -> None:
+        """Fill `_annotations`; of images that are left out it is said already."""
+        seen = set()
+        for number, entry in self._numbered("annotation", entries):
+            image, category = _whole(entry.get("image_id")), _whole(entry.get("category_id"))
+            crowd = entry.get("iscrowd") or 0  # optional
+            crowd = _whole(int(crowd) if isinstance(crowd, bool) else crowd)
+            if image not in self._images:
+                if image not in left_out:
+                    what = f"belongs to image {entry.get('image_id')!r}, which is not listed"
+                    self._note(f"annotation {number} {what}")
+            elif category not in same_name:
+                what = f"has the category {entry.get('category_id')!r}, which is not listed"
+                self._note(f"annotation {number} {what}")
+            elif crowd not in (0, 1):
+                self._note(f"annotation {number} has iscrowd {entry['iscrowd']!r}, expected 0 or 1")
+            else:
+                if number in seen:
+                    self._note(f"annotation {number} has the id of an earlier one; both are used")
+                seen.add(number)
+                known = {"id": number, "image_id": image, "iscrowd": crowd}
+                known["category_id"] = same_name[category]
+                self._annotations[image].append({"bbox": None, **entry, **known})
+
+    def _numbered(self, kind: str, entries: list) -> Iterator[tuple[int, dict]]:
+        """Yield the entries of one list of the JSON file with their ids."""
+        for position, entry in enumerate(entries):
+            number = _whole(entry.get("id")) if isinstance(entry, dict) else None
+            if number is None:
+                self._note(f"{kind} number {position} is no object with an id, a whole number")
+            else:
+                yield number, entry
+
+    def _note(self, problem: str) -> None:
+        self.problems.append(f"{self.annotations_path}: {problem}")
+
+    def print_problems(self, most: int = 5) -> None:
+        """Print the first few problems, and how many more there are; nothing if all is well."""
+        for problem in self.problems[:most]:
+            print(problem)
+        if len(self.problems) > most:
+            print(f"… and {len(self.problems) - most} more; `tutorial data check coco` lists all")
 
     def image_ids(self, category: str | None = None) -> list[int]:
-        """Return the ids of all pictures, or of those with an object of a category, in order.
+        """Return the ids of all images, or of those with an object of a category, in order.
 
         Raises:
             InputError: if the category is unknown.
         """
         if category is None:
-            return sorted(self._coco.imgs)
-        check_choice("category", category, self.categories)
-        return sorted(self._coco.getImgIds(catIds=[self.categories[category]]))
+            return sorted(self._images)
+        wanted = self._category(category)
+        return [n for n in sorted(self._images) if self._of_category(n, wanted)]
 
     def entry(self, image_id: int) -> dict:
-        """Return what the JSON file says of a picture."""
-        return self._coco.imgs[image_id]
+        """Return the entry of an image in the JSON file."""
+        return self._images[image_id]
 
     def annotations(self, image_id: int, category: str | None = None) -> list[dict]:
-        """Return the annotations of a picture, of one category if it is named."""
-        found = self._coco.imgToAnns.get(image_id, [])
+        """Return the annotations of an image, of one category if it is named."""
         if category is None:
-            return found
-        check_choice("category", category, self.categories)
-        return [a for a in found if a["category_id"] == self.categories[category]]
+            return self._annotations.get(image_id, [])
+        return self._of_category(image_id, self._category(category))
+
+    def _category(self, name: str) -> int:
+        """Return the id of a category; upper case and spaces in its name do not matter."""
+        ids = {_key(known): number for known, number in self.categories.items()}
+        if _key(name) not in ids:
+            check_choice("category", name, self.categories)
+        return ids[_key(name)]
+
+    def _of_category(self, image_id: int, wanted: int) -> list[dict]:
+        return [a for a in self._annotations.get(image_id, []) if a["category_id"] == wanted]
 
     def image_path(self, image_id: int) -> Path:
-        """Return where a picture lies."""
-        return self.folder / self._coco.imgs[image_id]["file_name"]
-
-    def labels(self, image_id: int, categories: Sequence[str]) -> np.ndarray:
-        """Draw the label map of a picture.
-
-        Args:
-            image_id: COCO's id of the picture.
-            categories: The names that get the labels 1, 2, 3, …; all else is 0, background.
-
-        Returns:
-            uint8 (height, width). Crowds, which COCO outlines but roughly, are 255, void.
-
-        Raises:
-            InputError: if a category is unknown or an annotation cannot be decoded.
-        """
-        return self.recipe(image_id, categories).labels()
+        """Return the path of an image."""
+        return self.folder / self._images[image_id]["file_name"]
 
     def mask(self, annotation: dict) -> np.ndarray:
-        """Decode one annotation: bool (height, width).
-
-        Polygons of fewer than three points enclose nothing, and are passed over.
-
-        Raises:
-            InputError: if it is neither polygons nor run lengths of that picture.
-        """
-        entry = self._coco.imgs[annotation["image_id"]]
-        where = f"{self.annotations_path}: annotation {annotation['id']}"
-        return decode(annotation.get("segmentation"), entry["height"], entry["width"], where)
+        """Decode one annotation: bool (height, width); see `segmentation_mask`."""
+        return self._recipe(annotation["image_id"], ()).mask(annotation)
 
     def recipe(self, image_id: int, categories: Sequence[str]) -> CocoRecipe:
         """Return what has to be read and drawn for one sample, without doing it.
 
+        Args:
+            image_id: COCO's id of the image.
+            categories: The names that get the labels 1, 2, 3, …; all else is 0, background.
+
         Raises:
-            InputError: if a category is unknown or named twice: it cannot have two labels.
+            InputError: if a category is unknown or named twice, or there are more than 254.
         """
-        if len(set(categories)) < len(categories):
+        if len(categories) >= VOID:
+            raise InputError(
+                f"{len(categories)} categories are named; choose at most {VOID - 1}, since a "
+                f"label is one byte, in which 0 is background and {VOID} void"
+            )
+        if len({_key(name) for name in categories}) < len(categories):
             raise InputError(f"a category is named twice: {', '.join(categories)}")
-        entry = self._coco.imgs[image_id]
-        outlines = tuple(
-            Outline(a["id"], VOID if a.get("iscrowd") else label, a.get("segmentation"))
-            for label, category in enumerate(categories, start=1)
-            for a in self.annotations(image_id, category)
-        )
-        return CocoRecipe(
-            image_id,
-            self.image_path(image_id),
-            (entry["height"], entry["width"]),
-            outlines,
-            str(self.annotations_path),
-        )
+        numbered = enumerate(categories, start=1)
+        labeled = [(n, a) for n, name in numbered for a in self.annotations(image_id, name)]
+        return self._recipe(image_id, labeled)
+
+    def _recipe(self, image_id: int, labeled: Iterable[tuple[int, dict]]) -> CocoRecipe:
+        entry, path = self._images[image_id], self.image_path(image_id)
+        shape = entry["height"], entry["width"]
+        return CocoRecipe(image_id, path, shape, tuple(labeled), str(self.annotations_path))
 
     def read(self, image_id: int, categories: Sequence[str]) -> Sample:
-        """Read one picture and draw its label map.
+        """Read one image and draw its label map.
 
         Raises:
-            InputError: if the picture is missing, damaged or not of the size that is annotated.
+            InputError: if the image is missing, damaged or not of the size that is annotated.
         """
         return self.recipe(image_id, categories).read()
 
     def samples(self, image_ids: Iterable[int], categories: Sequence[str]) -> Iterator[Sample]:
-        """Read several pictures with their label maps, one after the other."""
+        """Read several images with their label maps, one after the other."""
         for image_id in image_ids:
             yield self.read(image_id, categories)
 
-    def damage(self, image_ids: Iterable[int], categories: Sequence[str]) -> Iterator[str]:
-        """Read several pictures; yield a line for each thing in them that is damaged."""
+    def check(self, image_ids: Iterable[int], categories: Sequence[str] = ()) -> Iterator[str]:
+        """Read several images; yield a line for each thing in them that is damaged.
+
+        Args:
+            image_ids: COCO's ids.
+            categories: Whose annotations to examine; those of all if none is named.
+        """
+        wanted = {self._category(name) for name in categories or self.categories}
         for image_id in image_ids:
-            for problem in self.recipe(image_id, categories).problems():
-                yield f"picture {image_id}: {problem}"
-
-
-@dataclass(frozen=True)
-class Outline:
-    """One annotation of a picture.
-
-    Attributes:
-        id: COCO's id of the annotation.
-        label: What its pixels become.
-        segmentation: Polygons or run lengths, as in the JSON file.
-    """
-
-    id: int
-    label: int
-    segmentation: object
+            found = [(1, a) for a in self.annotations(image_id) if a["category_id"] in wanted]
+            for problem in self._recipe(image_id, found).problems():
+                yield f"image {image_id}: {problem}"
 
 
 @dataclass(frozen=True)
@@ -177,17 +239,17 @@ class CocoRecipe:
     """All that one sample is made from; small enough to hand to another process.
 
     Attributes:
-        image_id: COCO's id of the picture.
-        path: The picture's file.
-        shape: (height, width) that the JSON file tells.
-        outlines: In the order in which they are drawn.
+        image_id: COCO's id of the image.
+        path: The image's file.
+        shape: (height, width) in the JSON file.
+        annotations: Pairs of a label and an annotation, in the order in which they are drawn.
         source: The JSON file, for messages.
     """
 
     image_id: int
     path: Path
     shape: tuple[int, int]
-    outlines: tuple[Outline, ...]
+    annotations: tuple[tuple[int, dict], ...]
     source: str
 
     @property
@@ -199,125 +261,114 @@ class CocoRecipe:
         return (self.path,)
 
     def labels(self) -> np.ndarray:
-        """Draw the label map; see `CocoSplit.labels`."""
+        """Draw the label map: uint8 (height, width).
+
+        Crowds, whose boundaries COCO annotates only roughly, become 255, void.
+        """
         labels = np.zeros(self.shape, np.uint8)
-        for outline in self.outlines:
-            labels[self.draw(outline)] = outline.label
+        for label, annotation in self.annotations:
+            labels[self.mask(annotation)] = VOID if annotation["iscrowd"] else label
         return labels
 
-    def draw(self, outline: Outline) -> np.ndarray:
-        """Decode one outline; see `decode`."""
-        return decode(outline.segmentation, *self.shape, self._where(outline))
-
-    def runs(self, outline: Outline):
-        """Check one outline without drawing it; see `run_lengths`."""
-        return run_lengths(outline.segmentation, *self.shape, self._where(outline))
-
-    def _where(self, outline: Outline) -> str:
-        return f"{self.source}: annotation {outline.id}"
+    def mask(self, annotation: dict) -> np.ndarray:
+        """Decode one annotation: bool (height, width); see `segmentation_mask`."""
+        return segmentation_mask(
+            annotation.get("segmentation"), *self.shape, self._where(annotation)
+        )
 
     def read(self) -> Sample:
-        """Read the picture and draw its label map; see `CocoSplit.read`."""
-        image = self._image()
+        """Read the image and draw its label map; see `CocoSplit.read`."""
+        image = self._image()  # first: a wrong size in the JSON file may fill the memory
         return Sample(self.id, image, self.labels(), self.path)
 
     def _image(self) -> np.ndarray:
-        """Read the picture; its size is compared first, for a wrong one may fill the memory."""
         image = read_photograph(self.path)
         check_size(self.path, image, self.shape)
         return image
 
-    def problems(self) -> list[str]:
-        """Return a line for each thing that keeps this sample from being read: all, not one."""
-        found = []
-        examine = self.draw
+    def _where(self, annotation: dict) -> str:
+        return f"{self.source}: annotation {annotation['id']}"
+
+    def problems(self) -> Iterator[str]:
+        """Yield a line for each thing that keeps this sample from being read: all, not one."""
         try:
             self._image()
         except InputError as problem:
-            found.append(str(problem))
-            examine = self.runs  # of what size it should be drawn is in doubt
-        for outline in self.outlines:
+            yield str(problem)
+        for _, annotation in self.annotations:
             try:
-                examine(outline)
+                run_lengths(annotation.get("segmentation"), *self.shape, self._where(annotation))
             except InputError as problem:
-                found.append(str(problem))
-        return found
+                yield str(problem)
 
 
-def decode(segmentation, height: int, width: int, where: str) -> np.ndarray:
-    """Decode COCO's polygons or run lengths: bool (height, width).
+def segmentation_mask(segmentation, height: int, width: int, where: str) -> np.ndarray:
+    """Turn COCO's polygons or run lengths into a mask: bool (height, width).
 
-    Several polygons are parts of one object. Run lengths come as numbers or as COCO's text.
+    Several polygons are parts of one object. Polygons of fewer than three points enclose nothing,
+    and are passed over. Run lengths come as numbers or as COCO's text.
 
     Args:
         segmentation: As in the JSON file.
-        height, width: Of the picture, in pixels.
+        height, width: Of the image, in pixels.
         where: File and id, for the message.
 
     Raises:
-        InputError: if it is neither, or its run lengths do not fill the picture.
+        InputError: if it is neither, or its run lengths do not fill the image.
     """
     from pycocotools import mask as coco_mask
 
-    runs = run_lengths(segmentation, height, width, where)
-    try:
-        return coco_mask.decode(runs).astype(bool)
-    except Exception:  # pycocotools raises whatever its C code runs into
-        raise InputError(f"{where} holds run lengths that cannot be decoded; mend it") from None
+    return coco_mask.decode(run_lengths(segmentation, height, width, where)).astype(bool)
 
 
-def run_lengths(segmentation, height: int, width: int, where: str):
-    """Check polygons or run lengths and return them in pycocotools' own form; see `decode`."""
+def run_lengths(segmentation, height: int, width: int, where: str) -> dict:
+    """Return polygons or run lengths, once checked, as pycocotools' compressed run lengths."""
     from pycocotools import mask as coco_mask
 
     if not isinstance(segmentation, list):
         return _checked_runs(segmentation, height, width, where)
-    if not all(isinstance(polygon, list) for polygon in segmentation):
-        raise InputError(f"{where} holds a polygon that is no list; mend it")
     polygons = [_checked_polygon(polygon, where) for polygon in segmentation]
     polygons = [polygon for polygon in polygons if len(polygon) >= 6]
     if not polygons:
-        nothing = {"size": [height, width], "counts": [height * width]}
-        return coco_mask.frPyObjects(nothing, height, width)
+        return coco_mask.encode(np.zeros((height, width), np.uint8, order="F"))
     return coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
 
 
 def _checked_polygon(polygon, where: str) -> list[float]:
     """Return x, y, x, y, … as pycocotools wants them: whole pairs of finite numbers.
 
-    An odd last number is dropped. Far outside the picture a coordinate says no more than just
-    outside, and pycocotools would walk all the way.
+    An odd last number is dropped. Coordinates far outside the image are moved to just outside,
+    because pycocotools would walk all the way there.
     """
     far = 1e5
-    numbers = all(isinstance(v, int | float) and abs(v) < math.inf for v in polygon)
-    if not numbers:
+    if not isinstance(polygon, list):
+        raise InputError(f"{where} holds a polygon that is no list; mend it")
+    if not all(isinstance(v, int | float) and abs(v) < math.inf for v in polygon):
         raise InputError(f"{where} holds a polygon of something else than numbers; mend it")
-    polygon = polygon[: len(polygon) // 2 * 2]
-    return [float(min(max(v, -far), far)) for v in polygon]
+    return [float(min(max(v, -far), far)) for v in polygon[: len(polygon) // 2 * 2]]
 
 
-def _checked_runs(segmentation, height: int, width: int, where: str):
-    """Return run lengths in pycocotools' own form."""
+def _checked_runs(segmentation, height: int, width: int, where: str) -> dict:
+    """Return run lengths, given as numbers or as text, in pycocotools' own form."""
     from pycocotools import mask as coco_mask
 
     counts = segmentation.get("counts") if isinstance(segmentation, dict) else None
-    if not isinstance(counts, list | str | bytes):
+    if not isinstance(counts, list | str):
         raise InputError(f"{where} holds neither polygons nor run lengths; remove or mend it")
     size = segmentation.get("size")
     if size != [height, width]:
         raise InputError(
-            f"{where} holds run lengths for {size!r}, its picture is {[height, width]}; mend it"
+            f"{where} holds run lengths for {size!r}, its image is {[height, width]}; mend it"
         )
-    if isinstance(counts, list):
-        whole = all(isinstance(n, int) and n >= 0 for n in counts)
-        if not whole or sum(counts) != height * width:
-            raise InputError(f"{where} holds run lengths that do not fill the picture; mend it")
-        return coco_mask.frPyObjects(segmentation, height, width)
-    # Characters beyond ASCII are no run lengths, and some cannot even be encoded.
-    text = counts.encode("ascii", "replace") if isinstance(counts, str) else counts
-    if not counts.isascii() or sum(_uncompressed(text)) != height * width:
-        raise InputError(f"{where} holds run lengths that do not fill the picture; mend it")
-    return {"size": size, "counts": text}
+    numbers = counts
+    if isinstance(counts, str):  # what is beyond ASCII is no text of COCO
+        numbers = _uncompressed(counts.encode()) if counts.isascii() else []
+    whole = all(isinstance(n, int) and n >= 0 for n in numbers)
+    if not whole or sum(numbers) != height * width:
+        raise InputError(f"{where} holds run lengths that do not fill the image; mend it")
+    if isinstance(counts, str):
+        return {"size": size, "counts": counts.encode()}
+    return coco_mask.frPyObjects(segmentation, height, width)
 
 
 def _uncompressed(text: bytes) -> list[int]:
@@ -333,15 +384,33 @@ def _uncompressed(text: bytes) -> list[int]:
             if not more and bits & 16:
                 value |= -1 << shift
         counts.append(value + (counts[-2] if len(counts) > 2 else 0))
-    return counts if all(n >= 0 for n in counts) else []
+    return counts
+
+
+def _whole(value) -> int | None:
+    """Return a whole number that a JSON file may hold as 5, 5.0 or "5"; None for all else."""
+    if isinstance(value, str) and re.fullmatch(r"\s*-?[0-9]{1,18}\s*", value):
+        return int(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if type(value) is int else None  # True is none
+
+
+def _key(name: str) -> str:
+    """Return what is equal for two spellings of a category: `Traffic  light`, `traffic light`."""
+    return " ".join(name.split()).casefold()
+
+
+def _is_plain_name(name) -> bool:
+    """Return whether a file name stays in its folder; the JSON may come from anywhere."""
+    if not isinstance(name, str) or not name or BAD_CHARACTERS.search(name):
+        return False
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts
 
 
 def _followed(path: Path) -> Path:
-    """Follow a link to a folder that lies there as a text file.
-
-    Git checks links out so where the system has none; a tree that shares its pictures with
-    another one is then still readable.
-    """
+    """Follow a link that lies there as a text file, as git leaves it where links are unknown."""
     if path.is_file() and path.stat().st_size < 4096:
         target = path.parent / path.read_text(encoding="utf-8", errors="replace").strip()
         if target.is_dir():
@@ -352,82 +421,19 @@ def _followed(path: Path) -> Path:
 def _load(path: Path) -> dict:
     """Read an annotations file."""
     try:
-        dataset = json.loads(path.read_text(encoding="utf-8"))
+        dataset = json.loads(read_text(path))
     except FileNotFoundError:
         raise InputError(
             f"{path} is missing; give the folder that holds annotations/, train2017/ and val2017/ "
             "as data_dir, or see data/README.md"
         ) from None
-    except (OSError, ValueError, RecursionError) as error:  # the last: nested without end
-        raise InputError(f"{path} is not JSON ({error}); fetch it again") from None
+    except InputError:
+        raise
+    except (ValueError, RecursionError) as error:  # the last: nested without end
+        raise InputError(f"{path} is not JSON ({error}); export or download it anew") from None
     parts = dataset if isinstance(dataset, dict) else {}
     lists = ("images", "annotations", "categories")
     missing = sorted(part for part in lists if not isinstance(parts.get(part), list))
     if missing:
         raise InputError(f"{path} lacks {', '.join(missing)}; expected COCO instances")
     return dataset
-
-
-def _drop_unusable(dataset: dict) -> list[str]:
-    """Take out of a dataset what cannot be used, and return a line for each."""
-    problems: list[str] = []
-
-    def kept(part: str, fault) -> dict:
-        usable = {}
-        for number, entry in enumerate(dataset[part]):
-            problem = "is no object with an id" if not _has_id(entry) else ""
-            if not problem and entry["id"] in usable:
-                problem = "has the id of an earlier one"
-            if problem := problem or fault(entry):
-                name = entry["id"] if _has_id(entry) else f"number {number}"
-                problems.append(f"{SINGULAR[part]} {name} {problem}")
-            else:
-                usable[entry["id"]] = entry
-        dataset[part] = list(usable.values())
-        return usable
-
-    def category_fault(entry: dict) -> str:
-        return "" if isinstance(entry.get("name"), str) else "has no name"
-
-    def image_fault(entry: dict) -> str:
-        sides = entry.get("height"), entry.get("width")
-        if not all(type(side) is int and 0 < side < 65536 for side in sides):  # True is none
-            return f"has the size {sides}"
-        name = entry.get("file_name")
-        return "" if _is_plain_name(name) else f"has the file name {name!r}"
-
-    def annotation_fault(entry: dict) -> str:
-        image, category = entry.get("image_id"), entry.get("category_id")
-        if not isinstance(image, int) or image not in images:
-            return f"belongs to image {image!r}, which is not listed"
-        if not isinstance(category, int) or category not in categories:
-            return f"has the category {category!r}, which is not listed"
-        return ""
-
-    categories = kept("categories", category_fault)
-    images = kept("images", image_fault)
-    kept("annotations", annotation_fault)
-    return problems
-
-
-def _has_id(entry) -> bool:
-    return isinstance(entry, dict) and isinstance(entry.get("id"), int)
-
-
-def _is_plain_name(name) -> bool:
-    """Say whether a file name stays in its folder; the JSON may come from anywhere."""
-    if not isinstance(name, str) or not name or BAD_CHARACTERS.search(name):
-        return False
-    path = PurePosixPath(name)
-    return not path.is_absolute() and ".." not in path.parts
-
-
-def _index(dataset: dict):
-    """Hand a dataset to pycocotools, which would print while it indexes."""
-    from pycocotools.coco import COCO
-
-    coco = COCO()
-    coco.dataset = dataset
-    with contextlib.redirect_stdout(io.StringIO()):
-        coco.createIndex()
-    return coco
