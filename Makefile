@@ -68,10 +68,10 @@ site: $(INSTALLED) ## build the site into build/site, without a network
 lint: $(INSTALLED) ## check and format the code
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
-lock: $(INSTALLED) ## write requirements.lock anew from pyproject.toml
+lock: $(INSTALLED) ## write requirements.lock from pyproject.toml (ARGS=--upgrade for new versions)
 	@$(BIN)/python -m pip install --quiet uv
 	@$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	  --no-annotate --custom-compile-command "make lock" --extra dev --extra site --quiet --upgrade \
+	  --no-annotate --custom-compile-command "make lock" --extra dev --extra site --quiet $(ARGS) \
 	  --output-file requirements.lock pyproject.toml
 
 clean: ## remove .venv, build/ and the caches; downloads in data/ stay
