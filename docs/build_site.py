@@ -18,8 +18,6 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 sys.path.insert(0, str(ROOT))
@@ -132,7 +130,6 @@ def stage(source: Path, notebooks: list[Path], report: Path) -> None:
     _write(source / "_generated" / "menu.md", menu(pages))
     _write(source / "_generated" / "gallery.md", gallery(notebooks))
     _write(source / "_generated" / "status.md", status(report))
-    _write(source / "_generated" / "citation.md", citation())
     modules = public_modules()
     _write(source / "_generated" / "messages.md", message_list(modules))
     for name in modules:
@@ -221,17 +218,22 @@ def module_page(name: str) -> str:
 
 
 def module_list(modules: dict[str, Path]) -> str:
-    """Write a table of the modules with the first sentence of each, and their place in the menu."""
-    rows = []
+    """Write a table of modules per room with the first sentence of each, and the menu's list."""
+    rooms: dict[str, list[str]] = {}
     for name, path in modules.items():
+        parts = path.relative_to(ROOT / "tutorial_lib").parts
         doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
         first = " ".join(doc.split("\n\n")[0].split())
-        rows.append(f"| {{doc}}`{name.removeprefix('tutorial_lib.')} </api/{name}>` | {first} |")
-    pages = "\n".join(f"/api/{name}" for name in modules)
-    return (
-        "| module | what it is for |\n|---|---|\n" + "\n".join(rows) + "\n\n"
-        f"```{{toctree}}\n:hidden:\n\n{pages}\n```\n"
-    )
+        row = f"| {{doc}}`{name.removeprefix('tutorial_lib.')} </api/{name}>` | {first} |"
+        rooms.setdefault(parts[0] if len(parts) > 1 else "", []).append(row)
+    tables = [
+        "\n".join(
+            [f"## {room or 'Modules'}", "", "| module | what it is for |", "|---|---|", *rows]
+        )
+        for room, rows in sorted(rooms.items())
+    ]
+    menu = ["```{toctree}", ":hidden:", "", *(f"/api/{name}" for name in modules), "```"]
+    return "\n\n".join([*tables, "\n".join(menu)]) + "\n"
 
 
 def messages(path: Path) -> list[str]:
@@ -255,10 +257,12 @@ def _template(node: ast.expr) -> str:
 
 
 def message_list(modules: dict[str, Path]) -> str:
-    """List the messages of all modules, each beside the module that raises it."""
+    """List the messages of library and tools, each beside the module that raises it."""
     rows = ["| message | module |", "|---|---|"]
-    for name, path in modules.items():
+    tools = {f"tutorial_tools.{path.stem}": path for path in (ROOT / "tutorial_tools").glob("*.py")}
+    for name, path in (modules | dict(sorted(tools.items()))).items():
         link = f"{{doc}}`{name.removeprefix('tutorial_lib.')} </api/{name}>`"
+        link = link if name in modules else f"`{name}`"
         for text in sorted(set(messages(path))):
             rows.append(f"| {_escaped(text)} | {link} |")
     return "\n".join(rows) + "\n"
@@ -306,25 +310,6 @@ def circumstances(report: dict) -> dict:
     }
     facts |= report.get("packages") or {}
     return {name: fact for name, fact in facts.items() if fact}
-
-
-def citation() -> str:
-    """Write BibTeX from CITATION.cff, which alone holds the facts."""
-    fields = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
-    return "\n".join(
-        [
-            "```bibtex",
-            "@software{fcn_tutorials,",
-            f"  title   = {{{fields['title']}}},",
-            f"  author  = {{{{{fields['authors'][0]['name']}}}}},",
-            f"  version = {{{fields['version']}}},",
-            f"  year    = {{{fields['date-released'][:4]}}},",
-            f"  license = {{{fields['license']}}}",
-            "}",
-            "```",
-            "",
-        ]
-    )
 
 
 def _write(path: Path, text: str) -> None:
