@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tutorial_lib import CHECKOUT
 from tutorial_lib.data import data_home
 from tutorial_tools import canonical, runner
 
@@ -70,21 +69,3 @@ def differing_cells(first: dict, second: dict) -> list[str]:
         if old.get("outputs") != new.get("outputs")
         and "nbval-ignore-output" not in old["metadata"].get("tags", [])
     ]
-
-
-def train_stages(backbone, settings: dict, directory: Path, seed: int) -> dict:
-    """Train FCN-32s, 16s and 8s, each from the one before it; return the networks by stride."""
-    from tutorial_lib.models import fcn
-    from tutorial_lib.training import fcn_stages
-
-    networks = {}
-    for stride, stage in settings["stages"].items():
-        networks[stride] = fcn.build_fcn(backbone, stride)
-        if 2 * stride in networks:
-            fcn.warm_start(networks[stride], networks[2 * stride])
-        batches = fcn_stages.batches_from(directory, settings, seed, stride)
-        fcn_stages.train_stage(networks[stride], batches, stage)
-    return networks
-
-
-assert (CHECKOUT / "notebooks").is_dir(), "run these scripts from a checkout of the project"

@@ -29,8 +29,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from common import CHECKOUT, differing_cells, execute, link_caches, notebook_path, read_notebook
+from common import differing_cells, execute, link_caches, notebook_path, read_notebook
 
+from tutorial_lib import CHECKOUT
 from tutorial_lib.figures.plotting import PALETTE
 
 SWAPPED = {"+": "-", "-": "+", "*": "+", "/": "*", "<": ">", ">": "<", "==": "!=", "!=": "=="}

@@ -4,103 +4,67 @@
     python benchmarks/robustness.py 03 --only "SSE4.1" "oneDNN off"
     python benchmarks/robustness.py 04 --tag
 
-Checks notebooks as `make test` does under variants of processor, threads, load, place and language,
-prints a Markdown table, and exits with 1 if a check failed. It also measures how far the figures of
-trained networks differ from the stored ones, at most over all variants. `--tag` writes tags such as
+Checks notebooks as `make test` does under variants of processor, threads and language, prints a
+Markdown table, and exits with 1 if a check failed. It also measures how far the figures of trained
+networks differ from the stored ones, at most over all variants. `--tag` writes tags such as
 `figure-within-30%` into the notebooks, with room for three times the measured distance.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import math
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
 
-from common import CHECKOUT, link_caches, notebook_path, read_notebook
+from common import link_caches, notebook_path, read_notebook
 
+from tutorial_lib import CHECKOUT
 from tutorial_tools import canonical
 
 LIMITS = ["TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"]
 LIMITS += ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"]
-C_LOCALE = {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+VARIANTS = {  # environment variables
+    "as it is": {},
+    "oneDNN off": {"TF_ENABLE_ONEDNN_OPTS": "0"},
+    "AVX2": {"ONEDNN_MAX_CPU_ISA": "AVX2"},
+    "SSE4.1": {"ONEDNN_MAX_CPU_ISA": "SSE41"},
+    "1 thread": dict.fromkeys(LIMITS, "1"),
+    "2 threads": dict.fromkeys(LIMITS, "2"),
+    "time zone of Kathmandu": {"TZ": "Asia/Kathmandu"},
+    "Turkish locale": {"LC_ALL": "tr_TR.UTF-8", "LANG": "tr_TR.UTF-8"},
+    "C locale": {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    "another hash seed": {"PYTHONHASHSEED": "7"},
+}
 ROOM, LEAST, MOST = 3, 5, 80  # of the tags: factor, and percent
 TAG = re.compile(r"figure-trained|figure-within-\d+%")
-COPIED = ("notebooks", "tutorial_lib", "tutorial_tools", "data/checkpoints", "pyproject.toml")
 
 
-@dataclass(frozen=True)
-class Variant:
-    """What is different: environment variables, busy processes per core, a copy in a directory."""
-
-    environment: dict[str, str] = field(default_factory=dict)
-    busy: int = 0
-    directory: str = ""
-
-
-VARIANTS = {
-    "as it is": Variant(),
-    "oneDNN off": Variant({"TF_ENABLE_ONEDNN_OPTS": "0"}),
-    "AVX2": Variant({"ONEDNN_MAX_CPU_ISA": "AVX2"}),
-    "SSE4.1": Variant({"ONEDNN_MAX_CPU_ISA": "SSE41"}),
-    "1 thread": Variant(dict.fromkeys(LIMITS, "1")),
-    "2 threads": Variant(dict.fromkeys(LIMITS, "2")),
-    "beside two busy processes per core": Variant(busy=2),
-    "path with spaces, umlauts and signs; no caches": Variant(directory="Übung 1 & 字"),
-    "time zone of Kathmandu": Variant({"TZ": "Asia/Kathmandu"}),
-    "Turkish locale": Variant({"LC_ALL": "tr_TR.UTF-8", "LANG": "tr_TR.UTF-8"}),
-    "C locale without UTF-8": Variant(C_LOCALE),
-    "another hash seed": Variant({"PYTHONHASHSEED": "7"}),
-}
-
-
-def check(variant: Variant, path: Path) -> tuple[str, dict[str, float]]:
+def check(environment: dict[str, str], path: Path) -> tuple[str, dict[str, float]]:
     """Check a notebook; return the verdict, and the largest distance of a figure by cell."""
-    with tempfile.TemporaryDirectory() as name, busy(variant.busy * (os.cpu_count() or 1)):
-        place, project = Path(name), CHECKOUT
-        if variant.directory:
-            project = place / variant.directory
-            for part in COPIED:
-                (project / part).parent.mkdir(parents=True, exist_ok=True)
-                copy = shutil.copytree if (CHECKOUT / part).is_dir() else shutil.copy
-                copy(CHECKOUT / part, project / part)
-        else:
-            link_caches(place / "data")
-        environment = os.environ | variant.environment
-        environment |= {"PYTHONPATH": str(project), "TUTORIAL_DATA": str(place / "data")}
+    with tempfile.TemporaryDirectory() as name:
+        link_caches(Path(name) / "data")
+        results = Path(name) / "result.xml"
         command = [sys.executable, "-m", "pytest", "--nbval", "-q", "-p", "no:cacheprovider"]
-        command += ["--junitxml", place / "result.xml", project / "notebooks" / path.name]
         start = time.monotonic()
-        done = subprocess.run(command, cwd=project, env=environment, stdout=subprocess.PIPE)
+        done = subprocess.run(
+            [*command, "--junitxml", results, path],
+            cwd=CHECKOUT,
+            env=os.environ | environment | {"TUTORIAL_DATA": f"{name}/data"},
+            stdout=subprocess.PIPE,
+        )
         minutes = f"{(time.monotonic() - start) / 60:.1f} min"
-        failed, distances = read_results(place / "result.xml")
+        failed, distances = read_results(results)
     if done.returncode == 0:
         return f"passed, {minutes}", distances
     sys.stderr.buffer.write(done.stdout)
     return f"**failed** in {', '.join(failed) or 'no cell of its own'}, {minutes}", distances
-
-
-@contextlib.contextmanager
-def busy(count: int) -> Iterator[None]:
-    """Keep processors busy in the meantime."""
-    loop = [sys.executable, "-c", "while True: pass"]
-    processes = [subprocess.Popen(loop) for _ in range(count)]
-    try:
-        yield
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
 
 
 def read_results(path: Path) -> tuple[list[str], dict[str, float]]:
