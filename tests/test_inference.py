@@ -1,6 +1,4 @@
-"""Prediction: pictures of every kind and size, tiles, bounded memory."""
-
-import tracemalloc
+"""Prediction: images of every kind and size."""
 
 import keras
 import numpy as np
@@ -14,10 +12,8 @@ from tutorial_lib.inference import (
     as_rgb,
     predict_any_size,
     predict_at_scale,
-    predict_labels,
     read_photograph,
 )
-from tutorial_lib.models.fcn import BilinearUpsampling
 
 RNG = np.random.default_rng(0)
 COLORS = RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8)
@@ -131,8 +127,6 @@ def test_any_size_keeps_every_pixel_in_its_place(size):
     image = RNG.integers(0, 256, (*size, 3), dtype=np.uint8)
     back = (predict_any_size(brightness, image) + 1) * 127.5
     np.testing.assert_allclose(back, image, atol=1e-3)
-    labels = predict_labels(brightness, image)
-    assert labels.dtype == np.uint8 and np.array_equal(labels, image.argmax(axis=-1))
 
 
 def test_the_compiled_net_says_what_the_net_says():
@@ -144,42 +138,6 @@ def test_the_compiled_net_says_what_the_net_says():
         np.testing.assert_allclose(inference.forward(net, batch), net(batch), rtol=1e-6, atol=1e-6)
     net.layers[0].set_weights([np.zeros((3, 3, 3, 4)), np.ones(4)])  # not frozen by compiling
     np.testing.assert_allclose(inference.forward(net, batch), net(batch), rtol=1e-6)
-
-
-@pytest.mark.parametrize("size", [(150, 97), (129, 200), (64, 161)])
-def test_tiles_equal_the_whole_picture(size, monkeypatch):
-    monkeypatch.setattr(inference, "LARGEST_WHOLE", 0)
-    keras.utils.set_random_seed(0)
-    net = keras.Sequential(
-        [
-            keras.Input((None, None, 3)),
-            keras.layers.Conv2D(8, 3, padding="same", activation="relu"),
-            keras.layers.MaxPooling2D(8),
-            keras.layers.Conv2D(8, 3, padding="same"),
-            BilinearUpsampling(8),
-        ]
-    )  # one output pixel sees at most 24 pixels to each side
-    image = RNG.integers(0, 256, (*size, 3), dtype=np.uint8)
-    whole = predict_any_size(net, image, multiple=8).argmax(axis=-1)
-    tiled = predict_labels(net, image, multiple=8, tile=48, margin=24)
-    assert np.mean(tiled == whole) > 0.9999  # two scores may be equal up to rounding
-    without = predict_labels(net, image, multiple=8, tile=48, margin=0)
-    assert np.mean(without == whole) < 0.99
-
-
-@pytest.mark.slow
-def test_48_megapixels_in_bounded_memory():
-    image = np.broadcast_to(COLORS[:1, :1], (6000, 8000, 3))
-
-    def net(x):
-        return np.concatenate([x] * 7, axis=-1)  # 21 scores a pixel: 4 GB for the whole picture
-
-    tracemalloc.start()
-    labels = predict_labels(net, image)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert labels.shape == (6000, 8000) and (labels == COLORS[0, 0].argmax()).all()
-    assert peak < 600e6
 
 
 @pytest.mark.parametrize(("size", "step"), [((40, 56), 2), ((37, 50), 4), ((9, 8), 1)])
@@ -194,8 +152,9 @@ def test_shift_and_stitch_is_the_net_at_every_step(size, step):
     for row, column in ((0, 0), (2, 3), (fine.shape[0] - 1, fine.shape[1] - 1)):
         window = padded[row * step : row * step + 12, column * step : column * step + 12]
         np.testing.assert_allclose(fine[row, column], net(window[None])[0, 0, 0], atol=1e-5)
-    with pytest.raises(InputError, match="must divide the stride, 32"):
-        inference.shift_and_stitch(net, image, window=12, step=5)
+    for step in (0, 5, 16):
+        with pytest.raises(InputError, match="must divide the stride, 32, and fit into the window"):
+            inference.shift_and_stitch(net, image, window=12, step=step)
 
 
 def test_the_mean_over_a_picture_and_its_mirror_image():
@@ -223,11 +182,6 @@ def test_the_mean_over_several_sizes():
     scores = predict_any_size(inference.test_time_augmentation(size_of_input, (0.5, 1, 1.5)), image)
     assert seen == [(32, 64)] * 2 + [(64, 128)] * 2 + [(96, 192)] * 2
     assert scores.shape == (60, 100, 3) and np.allclose(scores, 64)
-
-
-def test_tiles_must_lie_on_the_grid():
-    with pytest.raises(InputError, match="multiples of 32"):
-        predict_labels(brightness, COLORS, tile=100)
 
 
 def test_a_large_photograph_is_labeled_at_the_scale_of_training():

@@ -8,6 +8,7 @@ from scipy import ndimage
 
 from tutorial_lib import metrics
 from tutorial_lib.errors import InputError
+from tutorial_lib.inference import overlap_tile
 from tutorial_lib.metrics import ConfusionMatrix
 from tutorial_lib.models import backbones, unet
 from tutorial_lib.training import finetune, loop, losses, tensorboard
@@ -62,7 +63,7 @@ def test_tiles_equal_the_whole_picture(nets):
     image = np.random.default_rng(0).uniform(-1, 1, (height, width, 3)).astype(np.float32)
     half = border // 2
     whole = large(np.pad(image, ((half, half), (half, half), (0, 0)), mode="reflect")[None])[0]
-    tiles = unet.overlap_tile(small, image, batch_size=3)
+    tiles = overlap_tile(small, image)
     np.testing.assert_allclose(tiles, whole, rtol=1e-4, atol=1e-5)
 
 
@@ -89,16 +90,16 @@ def test_an_ablated_connection_does_not_reach_the_output(nets):
 @pytest.mark.parametrize("size", [(1, 1), (1, 50), (37, 91)])
 def test_tiles_of_any_size(nets, size):
     image = np.zeros((*size, 3), np.float32)
-    assert unet.overlap_tile(nets[0], image).shape == (*size, 2)
+    assert overlap_tile(nets[0], image).shape == (*size, 2)
 
 
 def test_pictures_that_do_not_fit_are_refused(nets):
     for shape in ((5, 5), (5, 5, 1), (0, 5, 3)):
-        with pytest.raises(InputError, match="expected a picture"):
-            unet.overlap_tile(nets[0], np.zeros(shape, np.float32))
+        with pytest.raises(InputError, match="expected an image"):
+            overlap_tile(nets[0], np.zeros(shape, np.float32))
     with pytest.raises(InputError, match="holds no whole block of 8"):
         tiny = unet.build_unet(unet.valid_input_sizes(3, 1, 200)[0], 3, 2, 3)
-        unet.overlap_tile(tiny, np.zeros((5, 5, 3), np.float32))
+        overlap_tile(tiny, np.zeros((5, 5, 3), np.float32))
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from numbers import Integral
 from pathlib import Path
 
 
@@ -19,6 +20,14 @@ class InputError(ValueError):
         return [f"{type(self).__name__}: {self}"]
 
 
+def _shown(value) -> str:
+    """Return a value as a short text on one line."""
+    try:
+        return " ".join(repr(value).split())[:80]
+    except ValueError:  # Python refuses to write out a number of thousands of digits
+        return "a huge number"
+
+
 def check_choice(name: str, value, choices):
     """Return `value` if it is one of `choices`.
 
@@ -27,7 +36,7 @@ def check_choice(name: str, value, choices):
     """
     if value not in choices:
         raise InputError(
-            f"{name}={value!r} is not known; choose one of {', '.join(map(str, choices))}"
+            f"{name}={_shown(value)} is not known; choose one of {', '.join(map(str, choices))}"
         )
     return value
 
@@ -48,6 +57,18 @@ def read_text(path: Path) -> str:
             f"{path}, line {line}, is no text in UTF-8 (byte {content[error.start]:#04x}, as in "
             "Windows-1252, say); save the file in UTF-8"
         ) from None
+
+
+def check_whole_number(name: str, value, least: int = 1, most: int = 2**31 - 1) -> int:
+    """Return `value` as an int if it is a whole number in the range.
+
+    Raises:
+        InputError: if it is not, for example a float, a bool or a text.
+    """
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if whole and least <= value <= most:
+        return int(value)
+    raise InputError(f"{name}={_shown(value)} is impossible; choose a whole number from {least} to {most}")
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

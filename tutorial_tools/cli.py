@@ -198,7 +198,7 @@ def sticker(photo, label, output, model, contour, shadow, crf, preview) -> None:
     """
     from tutorial_lib import notebook, stickers
     from tutorial_lib.data import data_home
-    from tutorial_lib.inference import read_photograph
+    from tutorial_lib.data.images import read_photograph
 
     path = model or data_home() / "models" / "fcn8s-voc.keras"
     output = output or Path(f"{photo.stem}-{label}.png")

@@ -9,11 +9,11 @@ from __future__ import annotations
 import itertools
 
 import keras
-import numpy as np
 from keras import layers
 
-from tutorial_lib.errors import InputError
-from tutorial_lib.inference import forward
+from tutorial_lib.errors import InputError, check_whole_number
+
+MOST_PARAMETERS = 1_000_000_000  # four gigabytes in float32
 
 
 def build_unet(
@@ -31,21 +31,25 @@ def build_unet(
             `valid_input_sizes`.
         channels: Channels of the input.
         base_filters: Filters of the first level; each deeper level has twice as many.
-        depth: How often the net halves the resolution; the paper has 4.
-        classes: Channels of the output: logits, 1 for one thing against the background.
-        batch_norm: Normalize after each convolution. The paper does not.
+        depth: Number of times the encoder halves the resolution; 4 in the paper.
+        classes: Channels of the output: logits; 1 for one class against the background.
+        batch_norm: Normalize after each convolution, which the paper does not.
 
     Returns:
         A model from float32 (batch, input_size, input_size, channels) to logits
         (batch, output_size, output_size, classes), output_size = `valid_output_size`.
 
     Raises:
-        InputError: if the input size does not come out even at each pooling.
+        InputError: if the input size is odd at a pooling, or a number is impossible.
     """
-    height, width = (input_size, input_size) if isinstance(input_size, int) else input_size
-    for side in (height, width):
+    sides = input_size if isinstance(input_size, (tuple, list)) else (input_size, input_size)
+    if len(sides) != 2:
+        raise InputError(f"input_size={sides} must be one number, or (height, width)")
+    for side in sides:
         valid_output_size(side, depth)
-    x = inputs = keras.Input((height, width, channels), name="image")
+    if count_parameters(channels, base_filters, depth, classes) > MOST_PARAMETERS:
+        raise InputError(f"more than {MOST_PARAMETERS:,} parameters; use fewer filters or levels")
+    x = inputs = keras.Input((*sides, channels), name="image")
     skips = []
     for level in range(depth):
         x = double_convolution(x, base_filters * 2**level, f"down{level + 1}", batch_norm)
@@ -62,8 +66,9 @@ def build_unet(
 def double_convolution(x, filters: int, name: str, batch_norm: bool = False):
     """Apply two unpadded 3×3 convolutions, each followed by a ReLU.
 
-    Weights start normal with standard deviation √(2/N), N inputs to a neuron (section 3).
+    The initial weights are normal with standard deviation √(2/N) for N inputs (section 3).
     """
+    check_whole_number("filters", filters)
     for number in (1, 2):
         x = layers.Conv2D(
             filters,
@@ -79,31 +84,35 @@ def double_convolution(x, filters: int, name: str, batch_norm: bool = False):
 
 
 def max_pool(x, name: str):
-    """Keep the largest of each 2×2 block: half the height, half the width."""
+    """Keep the largest value of each 2×2 block: half the height, half the width."""
     return layers.MaxPooling2D(2, name=name)(x)
 
 
 def up_convolution(x, filters: int, name: str):
-    """Double the resolution by a 2×2 transposed convolution with stride 2, halving the channels."""
+    """Double the resolution by a 2×2 transposed convolution with stride 2."""
+    check_whole_number("filters", filters)
     return layers.Conv2DTranspose(filters, 2, strides=2, kernel_initializer="he_normal", name=name)(
         x
     )
 
 
 def copy_and_crop(skip, x, name: str):
-    """Crop the map of the contracting path to the size of `x` and put it before x's channels."""
+    """Crop the encoder's feature map to the size of `x` and concatenate the two, it first."""
     spare = [skip.shape[axis] - x.shape[axis] for axis in (1, 2)]
+    if min(spare) < 0:
+        raise InputError(f"the skip {skip.shape} is smaller than {x.shape}; it cannot be cropped")
     crop = [(side // 2, side - side // 2) for side in spare]
     skip = layers.Cropping2D(crop, name=f"{name}_crop")(skip)
     return layers.Concatenate(name=f"{name}_concatenate")([skip, x])
 
 
 def output_convolution(x, classes: int, name: str):
-    """Map the features of each pixel to one number a class, by a 1×1 convolution.
+    """Compute the logits of each pixel by a 1×1 convolution.
 
-    In float32 even where the rest computes in half precision: a sum over thousands of pixels
-    follows.
+    It stays in float32 where the rest computes in half precision, because the loss sums over
+    thousands of pixels.
     """
+    check_whole_number("classes", classes)
     return layers.Conv2D(classes, 1, dtype="float32", name=name)(x)
 
 
@@ -113,8 +122,7 @@ def ablate_skips(network: keras.Model) -> keras.Model:
     Args:
         network: As built by `build_unet`; it stays as it is.
     """
-    depth = sum(isinstance(layer, layers.MaxPooling2D) for layer in network.layers)
-    return _ablated(network, range(1, depth + 1), first_half=True)
+    return _ablated(network, every_level=True)
 
 
 def keep_last_skip_only(network: keras.Model) -> keras.Model:
@@ -123,29 +131,36 @@ def keep_last_skip_only(network: keras.Model) -> keras.Model:
     Args:
         network: As built by `build_unet`; it stays as it is.
     """
-    return _ablated(network, [1], first_half=False)
+    return _ablated(network, every_level=False)
 
 
-def _ablated(network: keras.Model, levels, first_half: bool) -> keras.Model:
-    """Set the weights of one half of the concatenated channels to zero; the skips come first."""
+def _ablated(network: keras.Model, every_level: bool) -> keras.Model:
+    """Ablate the skips on every level, or else the upsampled features on the finest level."""
+    if not isinstance(network, keras.Model) or network.name != "unet":
+        raise InputError("only a U-Net can be ablated; build one with unet.build_unet")
     copy = keras.Model.from_config(network.get_config())  # leaves out the loss it is compiled with
     copy.set_weights(network.get_weights())
-    for level in levels:
+    depth = sum(isinstance(layer, layers.MaxPooling2D) for layer in copy.layers)
+    levels = range(1, depth + 1)
+    for level in levels if every_level else levels[:1]:
         layer = copy.get_layer(f"up{level}_conv1")
         kernel, *rest = layer.get_weights()
-        half = kernel.shape[2] // 2
-        kernel[:, :, slice(half) if first_half else slice(half, None)] = 0
+        half = kernel.shape[2] // 2  # the channels of the skip come first
+        kernel[:, :, slice(half) if every_level else slice(half, None)] = 0
         layer.set_weights([kernel, *rest])
     return copy
 
 
 def count_parameters(channels: int, base_filters: int, depth: int, classes: int) -> int:
-    """Count the weights and biases of the net without building it.
+    """Count the weights and biases of the U-Net without building it.
 
-    A convolution from m to n channels with a k×k kernel has k²·m·n weights and n biases. Going
-    down, each level has two; going up, an up-convolution that halves the channels, and two
-    convolutions, the first on twice as many channels because of the copied map.
+    A convolution from m to n channels with a k×k kernel has k²·m·n weights and n biases. Each
+    level of the encoder has two; each level of the decoder has an up-convolution that halves the
+    channels, and two more, the first on twice as many channels because of the concatenation.
     """
+    for name, value in (("channels", channels), ("filters", base_filters), ("classes", classes)):
+        check_whole_number(name, value, 1, 65_535)
+    check_whole_number("depth", depth, 0, 16)
 
     def convolution(size: int, before: int, after: int) -> int:
         return size**2 * before * after + after
@@ -160,104 +175,38 @@ def count_parameters(channels: int, base_filters: int, depth: int, classes: int)
     return total
 
 
-def overlap_tile(model: keras.Model, image: np.ndarray, batch_size: int = 4) -> np.ndarray:
-    """Apply a net to a picture of any size, tile by tile (figure 2 of the paper).
-
-    The inputs of neighboring tiles overlap, so that their outputs touch. The picture is continued
-    by mirroring. The corners of the tiles lie at multiples of 2^depth: then every max pooling
-    meets the same blocks of pixels as in the picture as a whole, and the result is the same, too.
-    Memory is needed for one batch of tiles and the result.
-
-    Args:
-        model: As built by `build_unet`.
-        image: float32 (height, width, channels), as the model wants it.
-        batch_size: Tiles at a time.
-
-    Returns:
-        Logits, float32 (height, width, classes).
-
-    Raises:
-        InputError: if the picture has not the model's number of channels, or is empty.
-    """
-    (rows, columns, channels), (out_rows, out_columns, classes) = (
-        model.input_shape[1:],
-        model.output_shape[1:],
-    )
-    if image.ndim != 3 or image.shape[2] != channels or not image.size:
-        raise InputError(f"expected a picture (height, width, {channels}), got {image.shape}")
-    block = 2 ** sum(isinstance(layer, layers.MaxPooling2D) for layer in model.layers)
-    steps = [side // block * block for side in (out_rows, out_columns)]
-    if min(steps) == 0:
-        raise InputError(
-            f"an output of {out_rows}×{out_columns} holds no whole block of {block} pixels; build "
-            "the net for a larger input"
-        )
-    height, width = image.shape[:2]
-    logits = np.empty((height, width, classes), np.float32)
-    corners = list(itertools.product(range(0, height, steps[0]), range(0, width, steps[1])))
-    for start in range(0, len(corners), batch_size):
-        part = corners[start : start + batch_size]
-        tiles = [_tile(image, corner, (rows, columns), (out_rows, out_columns)) for corner in part]
-        results = forward(model, np.stack(tiles))
-        for (top, left), result in zip(part, results, strict=True):
-            result = result[: min(steps[0], height - top), : min(steps[1], width - left)]
-            logits[top : top + result.shape[0], left : left + result.shape[1]] = result
-    return logits
-
-
-def _tile(image: np.ndarray, corner, shape, inner) -> np.ndarray:
-    """Cut out the input whose output has its corner at (row, column), mirroring as needed."""
-    for axis in (0, 1):
-        length = image.shape[axis]
-        period = max(2 * (length - 1), 1)
-        start = corner[axis] - (shape[axis] - inner[axis]) // 2
-        positions = (np.arange(shape[axis]) + start) % period
-        image = image.take(np.minimum(positions, period - positions), axis=axis)
-    return image
-
-
 def valid_output_size(size: int, depth: int = 4) -> int:
     """Return the side of the output for an input of side `size`.
 
-    Each level takes 4 pixels off (two 3×3 convolutions); pooling halves, up-convolution doubles.
+    The two 3×3 convolutions of a level take off 4 of its pixels, which are 4·2^level pixels of the
+    input. Encoder, bottom and decoder together take off 12·2^depth - 8. All poolings meet even
+    sizes if size + 4 is a multiple of 2^depth.
 
     Raises:
         InputError: if a pooling would meet an odd size, or nothing would be left. The message
             names the nearest sizes that work.
     """
-    output = _walk(size, depth)
-    if output is None:
-        # What halves evenly so often lies 2^depth apart, from -4 on.
-        apart, start = 2**depth, max(size, 1)
-        downwards = range(size - (size + 4) % apart, 0, -apart)
-        upwards = itertools.count(start + -(start + 4) % apart, apart)
-        below = next((s for s in downwards if _walk(s, depth)), None)
-        above = next(s for s in upwards if _walk(s, depth))
-        if below is None:
-            raise InputError(
-                f"input_size={size} is too small for {depth} levels; the smallest that works: "
-                f"{above}"
-            )
+    check_whole_number("input_size", size, -(2**31))
+    check_whole_number("depth", depth, 0, 16)
+    step, loss = 2**depth, 12 * 2**depth - 8
+    smallest = loss + 1 + -(loss + 5) % step
+    below = size - (size + 4) % step
+    if size < smallest:
+        raise InputError(
+            f"input_size={size} is too small for {depth} levels; the smallest that works: "
+            f"{smallest}"
+        )
+    if below != size:
         raise InputError(
             f"input_size={size} does not halve evenly {depth} times; the nearest that do: "
-            f"{below} or {above}"
+            f"{below} or {below + step}"
         )
-    return output
+    return size - loss
 
 
 def valid_input_sizes(depth: int, low: int, high: int) -> list[int]:
-    """Return all sides from `low` to `high` that work."""
-    return [size for size in range(low, high + 1) if _walk(size, depth)]
-
-
-def _walk(size: int, depth: int) -> int | None:
-    """Follow a size down and up again; None if it does not work."""
-    for _ in range(depth):
-        size -= 4
-        if size <= 0 or size % 2:
-            return None
-        size //= 2
-    size -= 4
-    for _ in range(depth):
-        size = size * 2 - 4
-    return size if size > 0 else None
+    """Return all input sizes from `low` to `high` that work."""
+    check_whole_number("depth", depth, 0, 16)
+    low, high = (check_whole_number("size", size, 0, 1_000_000) for size in (low, high))
+    loss = 12 * 2**depth - 8
+    return [size for size in range(max(low, loss + 1), high + 1) if (size + 4) % 2**depth == 0]

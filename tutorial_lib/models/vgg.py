@@ -1,4 +1,4 @@
-"""VGG-16 and VGG-19, whole: convolutions and fully connected layers.
+"""VGG-16 and VGG-19 with their fully connected layers.
 
 Simonyan & Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", ICLR
 2015, table 1, columns D and E.
@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from tutorial_lib.errors import InputError, check_choice
+from tutorial_lib.errors import InputError, check_choice, check_whole_number
 
 # Convolutions in each of the five blocks; their filters are 64, 128, 256, 512, 512 at width 1.
 BLOCKS = {16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
@@ -38,22 +38,26 @@ def build_vgg(
         input_size: Side of the square input, a multiple of 32.
         classes: Number of scores.
         fc_units: Neurons of fc6 and fc7, 4096 in the paper.
-        dropout: Share of fc6's and fc7's neurons that are dropped in training.
-        batch_norm: Normalize after each convolution, which the paper, written before batch
-            normalization, does not. `fold_batch_norm` takes it out again after training.
-        imagenet_colors: Begin with a layer that turns colors from -1 to 1 into what the weights
-            of ImageNet expect, see `load_imagenet_vgg`.
+        dropout: Share of the neurons of fc6 and fc7 that are dropped in training.
+        batch_norm: Normalize after each convolution, which the paper does not, because it is
+            older than batch normalization. `fold_batch_norm` removes it after training.
+        imagenet_colors: Begin with a layer that maps colors from -1 to 1 to those that the
+            weights of ImageNet expect, see `load_imagenet_vgg`.
 
     Returns:
         A model from float32 (batch, input_size, input_size, 3) to scores (batch, classes),
         before the softmax.
 
     Raises:
-        InputError: if the depth is neither 16 nor 19, or the size no multiple of 32.
+        InputError: if a number is impossible; the input size must suit five poolings.
     """
-    check_choice("depth", depth, BLOCKS)
-    if input_size % 32 or input_size <= 0:
+    check_choice("depth", depth, tuple(BLOCKS))
+    for name, value in (("classes", classes), ("fc_units", fc_units)):
+        check_whole_number(name, value, 1, 65_535)
+    if check_whole_number("input_size", input_size, 32, 4096) % 32:
         raise InputError(f"input_size={input_size} must be a multiple of 32, for five poolings")
+    if not 0 < width <= 8:
+        raise InputError(f"width={width} must be a positive factor, at most 8")
     x = inputs = keras.Input((input_size, input_size, 3), name="image")
     if imagenet_colors:
         offset = [127.5 - mean for mean in IMAGENET_MEAN]
@@ -68,10 +72,10 @@ def build_vgg(
 
 
 def load_imagenet_vgg(depth: int = 16, weights: str | Path = "imagenet") -> keras.Model:
-    """Return VGG-16 or VGG-19 with the weights that ImageNet left, for colors from -1 to 1.
+    """Return VGG-16 or VGG-19 with the weights of ImageNet, for colors from -1 to 1.
 
-    Its first layer turns our colors into what the weights expect: 0 to 255, less the mean color
-    of ImageNet. (They expect blue first, too; the first convolution's channels are turned round.)
+    Its first layer maps our colors to those that the weights expect: 0 to 255, less the mean color
+    of ImageNet. They also expect blue first, so we reverse the channels of the first kernel.
 
     Args:
         depth: 16 or 19.
@@ -79,9 +83,9 @@ def load_imagenet_vgg(depth: int = 16, weights: str | Path = "imagenet") -> kera
             publishes it, with the top.
 
     Raises:
-        InputError: if the file is missing or is that of another net.
+        InputError: if the file is missing or does not fit.
     """
-    check_choice("depth", depth, BLOCKS)
+    check_choice("depth", depth, tuple(BLOCKS))
     build = {16: keras.applications.VGG16, 19: keras.applications.VGG19}[depth]
     if weights != "imagenet" and not Path(weights).is_file():
         raise InputError(f"{weights} is missing: the ImageNet weights of VGG-{depth}, with the top")
@@ -89,29 +93,28 @@ def load_imagenet_vgg(depth: int = 16, weights: str | Path = "imagenet") -> kera
         source = build(weights=str(weights))
     except ValueError as error:
         raise InputError(f"{weights} does not fit VGG-{depth}: {error}") from None
-    return transplant(source, build_vgg(depth, dropout=0.5, imagenet_colors=True))
+    return transplant(source, build_vgg(depth, imagenet_colors=True))
 
 
 def transplant(source: keras.Model, target: keras.Model) -> keras.Model:
-    """Copy the weights of a keras.applications VGG, layer by layer in order; returns the target.
+    """Copy the weights of a keras.applications VGG, layer by layer in order; return the target.
 
     Raises:
-        InputError: if the two have other layers.
+        InputError: if the layers of the two differ.
     """
-    sources = [layer for layer in source.layers if layer.weights]
-    targets = [layer for layer in target.layers if layer.weights]
-    shapes = [[w.shape for group in part for w in group.weights] for part in (sources, targets)]
+    sources, targets = ([a for a in model.layers if a.weights] for model in (source, target))
+    shapes = [[w.shape for layer in part for w in layer.weights] for part in (sources, targets)]
     if shapes[0] != shapes[1]:
         raise InputError(f"{source.name} and {target.name} have different layers")
     for number, (ours, theirs) in enumerate(zip(targets, sources, strict=True)):
         kernel, bias = theirs.get_weights()
-        # Those weights come from Caffe, which reads blue, green, red.
+        # The weights come from Caffe, which reads colors as blue, green, red.
         ours.set_weights([kernel[:, :, ::-1] if number == 0 else kernel, bias])
     return target
 
 
 def convolution_blocks(x, depth: int, width: float, batch_norm: bool = False):
-    """Apply the five blocks of padded 3×3 convolutions, each ended by a 2×2 max pooling."""
+    """Apply five blocks of padded 3×3 convolutions, each followed by a 2×2 max pooling."""
     for block, (count, filters) in enumerate(zip(BLOCKS[depth], FILTERS, strict=True), start=1):
         for number in range(1, count + 1):
             name = f"conv{block}_{number}"
@@ -130,17 +133,14 @@ def convolution_blocks(x, depth: int, width: float, batch_norm: bool = False):
 
 
 def fold_batch_norm(normalized: keras.Model, plain: keras.Model) -> keras.Model:
-    """Put a trained net with batch normalization into one without that computes the same.
+    """Copy a trained VGG with batch normalization into one without that computes the same.
 
-    After training a normalization is a fixed scale and shift of each channel, γ (z - μ) / σ + β.
-    The convolution before it can do that itself: its weights take the scale, its bias the rest.
+    After training, a normalization is a fixed scale and shift of each channel, γ (z - μ) / σ + β.
+    The convolution before it takes over both: the scale in its weights, the shift in its bias.
 
     Args:
         normalized: As built with `batch_norm=True`, trained.
-        plain: As built with `batch_norm=False`; its weights are overwritten.
-
-    Returns:
-        `plain`.
+        plain: As built with `batch_norm=False`; its weights are overwritten, and it is returned.
     """
     for layer in plain.layers:
         if not layer.weights:
