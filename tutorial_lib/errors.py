@@ -68,7 +68,9 @@ def check_whole_number(name: str, value, least: int = 1, most: int = 2**31 - 1) 
     whole = isinstance(value, Integral) and not isinstance(value, bool)
     if whole and least <= value <= most:
         return int(value)
-    raise InputError(f"{name}={_shown(value)} is impossible; choose a whole number from {least} to {most}")
+    raise InputError(
+        f"{name}={_shown(value)} is impossible; choose a whole number from {least} to {most}"
+    )
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
