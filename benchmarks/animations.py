@@ -17,9 +17,30 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from tutorial_lib.convolution import output_size
 from tutorial_lib.figures import animation, plotting
 
 DIRECTORY = Path("build/animations")
+# i, k, s and p of seven direct convolutions, of which the guide shows the transposed ones too.
+GUIDE = {
+    "no_padding_no_strides": (4, 3, 1, 0),
+    "arbitrary_padding_no_strides": (5, 4, 1, 2),
+    "same_padding_no_strides": (5, 3, 1, 1),
+    "full_padding_no_strides": (5, 3, 1, 2),
+    "no_padding_strides": (5, 3, 2, 0),
+    "padding_strides": (5, 3, 2, 1),
+    "padding_strides_odd": (6, 3, 2, 1),
+}
+
+
+def guide() -> dict[str, animation.Slide]:
+    slides = {name: animation.slide(*sizes) for name, sizes in GUIDE.items()}
+    for name, (i, k, s, p) in GUIDE.items():
+        unread = (i + 2 * p - k) % s  # rows that the direct convolution never reads
+        slides[f"{name}_transposed"] = animation.transposed_slide(
+            output_size(i, k, s, p), k, s, p, output_padding=unread
+        )
+    return slides | {"dilation": animation.slide(7, 3, d=2)}
 
 
 def drawn_anew(sliding: animation.Slide) -> bytes:
@@ -29,7 +50,7 @@ def drawn_anew(sliding: animation.Slide) -> bytes:
     for step in range(len(sliding)):
         fig = Figure(figsize=(width / 3, height / 3), dpi=plotting.DPI)
         canvas = FigureCanvasAgg(fig)
-        animation.Stage(fig.add_axes((0, 0, 1, 1)), sliding).show(step)
+        animation.SlideView(fig.add_axes((0, 0, 1, 1)), sliding).show_step(step)
         canvas.draw()
         frames.append(Image.fromarray(np.array(canvas.buffer_rgba())[..., :3]))
     buffer = io.BytesIO()
@@ -39,12 +60,12 @@ def drawn_anew(sliding: animation.Slide) -> bytes:
 
 def main() -> None:
     start = time.perf_counter()
-    for name in animation.GUIDE:
-        animation.save_gif(animation.guide_slide(name), DIRECTORY / f"{name}.gif")
+    for name, sliding in guide().items():
+        animation.save_gif(sliding, DIRECTORY / f"{name}.gif")
     ours = time.perf_counter() - start
     written = sum(path.stat().st_size for path in DIRECTORY.glob("*.gif"))
     start = time.perf_counter()
-    size = sum(len(drawn_anew(animation.guide_slide(name))) for name in animation.GUIDE)
+    size = sum(len(drawn_anew(sliding)) for sliding in guide().values())
     anew = time.perf_counter() - start
     print(f"fifteen animations: {ours:.1f} s, {written / 1e3:.0f} kB")
     print(f"drawn anew:         {anew:.1f} s, {size / 1e3:.0f} kB")

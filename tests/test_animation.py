@@ -1,4 +1,4 @@
-"""What slides, what is drawn of it, and the player and sliders around it."""
+"""A kernel that slides, its drawings, and the player and sliders around them."""
 
 import base64
 import io
@@ -20,43 +20,15 @@ from tutorial_tools import canonical, image_diff
 
 X = np.array([[3, 3, 2, 1, 0], [0, 0, 1, 3, 1], [3, 1, 2, 2, 3], [2, 0, 0, 2, 2], [2, 0, 0, 0, 1]])
 W = np.array([[0, 1, 2], [2, 2, 0], [0, 1, 2]])
-SIZES = {  # input and output of the guide's fifteen animations
-    "no_padding_no_strides": (4, 2),
-    "arbitrary_padding_no_strides": (5, 6),
-    "same_padding_no_strides": (5, 5),
-    "full_padding_no_strides": (5, 7),
-    "no_padding_strides": (5, 2),
-    "padding_strides": (5, 3),
-    "padding_strides_odd": (6, 3),
-    "dilation": (7, 3),
-}
-SIZES |= {f"{name}_transposed": (o, i) for name, (i, o) in SIZES.items() if name != "dilation"}
-
-
-@pytest.mark.parametrize("name", animation.GUIDE)
-def test_the_fifteen_of_the_guide_have_its_sizes(name):
-    sliding = animation.guide_slide(name)
-    i, o = SIZES[name]
-    assert (sliding.pixels.sum(), sliding.output, len(sliding)) == (i * i, o, o * o)
-    side = len(sliding.pixels)
-    zeros = f", with zeros {side}×{side}" if side > i else ""
-    assert sliding.labels == (f"input {i}×{i}{zeros}", f"output {o}×{o}")
-
-
-def test_the_guide_has_fifteen():
-    assert set(animation.GUIDE) == set(SIZES) and len(SIZES) == 15
-
-
 small = st.integers(1, 3)
 many = settings(max_examples=60, deadline=None)
 
 
 def drawn(sliding):
     """Compute the output from what is read and written alone."""
-    y, numbers = np.zeros((sliding.output,) * 2), sliding.numbers
+    y = np.zeros((sliding.output,) * 2)
     for reads, writes in zip(sliding.reads, sliding.writes, strict=True):
-        values = numbers.inputs[tuple(reads.T)]
-        y[tuple(writes.T)] += values @ numbers.weights
+        y[tuple(writes.T)] += sliding.values[tuple(reads.T)] @ sliding.weights
     return y
 
 
@@ -73,13 +45,16 @@ def test_what_is_drawn_is_the_convolution(i, k, s, p, d, seed):
         return
     sliding = animation.slide(x, w, s, p, d)
     np.testing.assert_array_equal(drawn(sliding), expected)
-    np.testing.assert_array_equal(sliding.numbers.outputs[-1], expected)
-    assert sliding.pixels.sum() == i * i and not np.any(sliding.numbers.inputs[~sliding.pixels])
+    np.testing.assert_array_equal(sliding.results[-1], expected)
+    assert sliding.pixels.sum() == i * i and not np.any(sliding.values[~sliding.pixels])
+    side = i + 2 * p
+    zeros = f", with zeros {side}×{side}" if p else ""
+    assert sliding.labels[0] == f"input {i}×{i}{zeros}"
 
 
 @many
 @given(st.integers(1, 4), small, small, st.integers(0, 2), small, st.integers(0, 2), st.data())
-def test_both_pictures_of_a_transposed_convolution_end_in_its_numbers(i, k, s, p, d, extra, data):
+def test_both_views_of_a_transposed_convolution_end_in_its_numbers(i, k, s, p, d, extra, data):
     rng = np.random.default_rng(data.draw(st.integers(0, 99)))
     x, w = rng.integers(0, 9, (i, i)), rng.integers(0, 9, (k, k))
     arguments = (s, p, d, extra)
@@ -91,15 +66,15 @@ def test_both_pictures_of_a_transposed_convolution_end_in_its_numbers(i, k, s, p
     expected = conv.conv2d_transpose(x[None, ..., None], w[..., None, None], *arguments)
     expected = expected[0, ..., 0]
     np.testing.assert_array_equal(drawn(sliding), expected)
-    np.testing.assert_array_equal(sliding.numbers.outputs[-1], expected)
-    np.testing.assert_array_equal(np.nan_to_num(stamping.numbers.outputs[-1]), expected)
+    np.testing.assert_array_equal(sliding.results[-1], expected)
+    np.testing.assert_array_equal(np.nan_to_num(stamping.results[-1]), expected)
     assert all(stamping.caption(step).startswith("input (") for step in range(i * i))
 
 
 def test_output_fills_up_step_by_step():
-    outputs = animation.slide(X, W).numbers.outputs
+    outputs = animation.slide(X, W).results
     assert [np.count_nonzero(~np.isnan(y)) for y in outputs] == list(range(1, 10))
-    stamping = animation.stamping_slide(X[:2, :2], W, s=2).numbers.outputs
+    stamping = animation.stamping_slide(X[:2, :2], W, s=2).results
     assert [np.count_nonzero(~np.isnan(y)) for y in stamping] == [9, 15, 21, 25]
 
 
@@ -125,19 +100,16 @@ def test_stamps_may_be_cut_off_in_part_or_as_a_whole(i, k, s, p):
         animation.draw_step(sliding, step)
 
 
-def test_the_story_says_what_moves():
-    assert animation.slide(5, 3, s=2, p=1).story == (
-        "A 3 by 3 kernel moves over a 5 by 5 input framed by a ring of zeros, 2 cells a step; at "
-        "each of its 9 stops it fills one cell of the 3 by 3 output."
+def test_the_description_names_the_geometry():
+    assert animation.slide(5, 3, s=2, p=1).description == (
+        "A kernel of 3×3 slides over an input of 5×5, padded by 1, with stride 2; at each of its 9 "
+        "positions it gives one value of the 3×3 output."
     )
-    assert animation.slide(8, 8).story == (
-        "An 8 by 8 kernel moves over an 8 by 8 input, one cell a step; at its only stop it fills "
-        "one cell of the 1 by 1 output."
-    )
-    story = animation.slide(6, 3, s=2, p="SAME").story
-    assert "with 0 rows and columns of zeros before it and 1 row and column after it" in story
-    story = animation.transposed_slide(2, 3, s=2).story
-    assert "spread out with a zero between neighbors, framed by 2 rings of zeros, one cell" in story
+    same = animation.slide(6, 3, s=2, p="SAME").description
+    assert "padded by 0 above and left and by 1 below and right, with stride 2" in same
+    transposed = animation.transposed_slide(2, 3, s=2).description
+    assert "of 2×2 with a zero between neighbors, padded by 2, with stride 1" in transposed
+    assert "a kernel of 3×3 with dilation 2 onto" in animation.stamping_slide(2, 3, d=2).description
 
 
 @pytest.mark.parametrize(
@@ -150,7 +122,12 @@ def test_the_story_says_what_moves():
         (lambda: animation.slide(5, 3, p="full"), "(before, after) or 'SAME'"),
         (lambda: animation.transposed_slide(4, 2, p=2), "use at most d (k - 1) = 1"),
         (lambda: animation.transposed_slide(3, 3, s=2, output_padding=2), "between 0 and s - 1"),
-        (lambda: animation.guide_slide("padding"), "the guide has no animation 'padding'"),
+        (lambda: animation.slide(10**6, 3), "cells cannot be drawn, at most 64×64"),
+        (lambda: animation.slide(5, 3, p=10**6), "use a smaller input, kernel or padding"),
+        (lambda: animation.stamping_slide(60, 3, s=9), "cannot be drawn"),
+        (lambda: animation.transposed_slide(60, 3, s=9), "cannot be drawn"),
+        (lambda: animation.slide(np.ones((30, 30)), W), "at most 400 steps, and this one would"),
+        (lambda: animation.play(animation.slide(30, 3), title="Long"), "would have 784"),
     ],
 )
 def test_what_cannot_be_drawn_says_why(call, message):
@@ -180,6 +157,19 @@ def test_colors_of_input_kernel_zeros_and_output():
     np.testing.assert_allclose(color_at(fig, (2, 2)), animation.INSERTED, atol=0.01)
 
 
+@pytest.mark.parametrize(
+    ("sliding", "message"),
+    [
+        (animation.slide(30, 3), "at most 400 steps, and this one would have 784"),
+        (animation.stamping_slide(20, 3, s=3), "160 million pixels, and 400 frames of 892×667"),
+    ],
+)
+def test_no_gif_without_a_bound(sliding, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        animation.save_gif(sliding, tmp_path / "long.gif")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_gif_has_a_frame_for_each_step_and_runs_forever(tmp_path):
     path = tmp_path / "new" / "slide.gif"
     animation.save_gif(animation.slide(5, 3), path)
@@ -188,7 +178,7 @@ def test_a_gif_has_a_frame_for_each_step_and_runs_forever(tmp_path):
     assert [file.name for file in path.parent.iterdir()] == ["slide.gif"]
 
 
-OPENING = {  # the pictures that open notebooks 01 and 02, and the README
+OPENING = {  # the animations that open notebooks 01 and 02, and the README
     "01.gif": animation.slide(X, W),
     "02.gif": animation.stamping_slide(
         np.array([[1, 2], [3, 4]]), np.arange(1, 10).reshape(3, 3), s=2
@@ -235,14 +225,20 @@ def test_the_player_is_whole_in_itself(monkeypatch):
     assert base64.b64decode(bundle["image/png"]).startswith(b"\x89PNG")
 
 
-def test_a_long_reel_is_laid_out_in_rows_that_browsers_can_draw():
-    frames = [np.full((10, 500, 3), n, np.uint8) for n in range(20)]
-    whole = player.reel(frames, columns=16)
-    assert whole.size == (8000, 20)
-    assert whole.getpixel((0, 10)) == (16, 16, 16)
-    page = player.player_html(frames, [str(n) for n in range(20)], b"", "A title", "A long film")
-    reel = re.findall(r"base64,([A-Za-z0-9+/=]+)", page)[-1]
-    assert Image.open(io.BytesIO(base64.b64decode(reel))).width <= player.MAX_REEL_WIDTH
+def test_many_frames_keep_their_order_and_make_a_reel_that_browsers_can_draw(monkeypatch):
+    frames = [np.full((10, 500, 3), 6 * n, np.uint8) for n in range(40)]
+    strip, _ = plotting.figure(title="A title")
+    bundle, _ = shown(
+        monkeypatch,
+        lambda: player.show_frames(
+            frames, [str(n) for n in range(40)], strip, title="A title", alt="Forty frames, ever brighter."
+        ),
+    )
+    encoded = re.findall(r"base64,([A-Za-z0-9+/=]+)", bundle["text/html"])[-1]
+    reel = np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))).convert("L")).astype(int)
+    assert reel.shape == (30, 8000) and reel.shape[1] <= player.MAX_REEL_WIDTH
+    grays = reel[::10, ::500].ravel()[:40]
+    assert np.abs(grays - 6 * np.arange(40)).max() <= 4
 
 
 def test_the_same_player_twice_is_the_same_text(monkeypatch):
@@ -257,12 +253,12 @@ def explorer(**start):
     return widgets.Explorer(animation.slide, widgets.size_formula, start)
 
 
-def test_sliders_move_the_formula_and_the_picture():
+def test_sliders_move_the_formula_and_the_drawing():
     live = explorer(i=6, k=3, s=2, p=1, d=1)
     assert live.line.value == "<b>o = ⌊(6 + 2·1 − 1·(3 − 1) − 1) / 2⌋ + 1 = 3</b>"
-    before = live.picture.value
+    before = live.image.value
     live.step.value = 4
-    assert live.picture.value != before
+    assert live.image.value != before
     live.sliders["s"].value = 1
     assert live.line.value.endswith("+ 1 = 6</b>") and live.step.max == 35
     assert live.step.value == 0
@@ -276,10 +272,10 @@ def test_sliders_cannot_start_at_the_impossible():
 def test_impossible_sliders_say_so_and_recover():
     live = explorer(i=3, k=3, s=1, p=0, d=1)
     live.sliders["k"].value = 5
-    assert "does not fit into 3 pixels" in live.line.value and live.picture.value == b""
+    assert "does not fit into 3 pixels" in live.line.value and live.image.value == b""
     live.step.value = 0
     live.sliders["p"].value = 1
-    assert live.line.value.endswith("= 1</b>") and live.picture.value
+    assert live.line.value.endswith("= 1</b>") and live.image.value
 
 
 @pytest.mark.parametrize(
@@ -290,15 +286,9 @@ def test_impossible_sliders_say_so_and_recover():
     ],
 )
 def test_git_keeps_only_the_film_strip_of_sliders(monkeypatch, show, formula):
-    titles = []
-    film_strip_png = animation.film_strip_png
-    monkeypatch.setattr(
-        animation,
-        "film_strip_png",
-        lambda sliding, title: titles.append(title) or film_strip_png(sliding, title),
-    )
     bundle, metadata = shown(monkeypatch, show)
-    assert titles == [formula]
+    assert f"figure: {formula}" in metadata["image/png"]["drawn"]
+    assert metadata["image/png"]["alt"].startswith("Film strip: ")
     assert "application/vnd.jupyter.widget-view+json" in bundle
     output = {"output_type": "display_data", "data": bundle, "metadata": metadata}
     assert set(canonical.canonical_output(output)["data"]) == {"image/png", "text/plain"}

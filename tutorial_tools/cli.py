@@ -258,7 +258,7 @@ def animate(kind, output_padding: int, path: Path, **geometry: int) -> None:
     }[kind]
     sliding = describe(**geometry)
     animation.save_gif(sliding, path)
-    click.echo(f"{path}: {sliding.story}")
+    click.echo(f"{path}: {sliding.description}")
 
 
 @main.group()

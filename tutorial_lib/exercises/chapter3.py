@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from sklearn.decomposition import PCA
 
 from tutorial_lib.exercises import Wrong, answered, exercise, number, pair
-from tutorial_lib.latent_codes import Pca, auc
 
 
 @exercise("3.1")
@@ -61,8 +61,11 @@ def pca_needed(answer_and_data) -> str:
     if not 1 <= answer <= most:
         raise Wrong(f"A number of components lies between 1 and {most}.")
 
+    train, test = (images.reshape(len(images), -1) for images in (train, test))
+
     def beats(k: int) -> bool:
-        return float(np.mean((Pca.fit(train, k)(test) - test) ** 2)) < error
+        pca = PCA(k, svd_solver="covariance_eigh").fit(train)
+        return float(np.mean((pca.inverse_transform(pca.transform(test)) - test) ** 2)) < error
 
     if not beats(answer):
         raise Wrong(f"With {answer} components PCA is still worse than the net; it needs more.")
@@ -112,9 +115,9 @@ def how_often_odd_is_higher(function) -> str:
         raise Wrong("Your function returns nothing; return a number.")
     if any(np.ndim(value) for value in found):
         raise Wrong("That is a whole array; average over all pairs to get one number.")
-    right = [auc(usual, odd) for usual, odd in cases]
     strict = [np.mean(np.less.outer(usual, odd)) for usual, odd in cases]
     loose = [np.mean(np.less_equal.outer(usual, odd)) for usual, odd in cases]
+    right = np.mean([strict, loose], axis=0)
     if np.allclose(found, right):
         return "A number that needs no threshold, and does not mind how many odd ones there are."
     if np.allclose(found, [1 - value for value in right]):

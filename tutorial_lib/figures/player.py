@@ -1,4 +1,4 @@
-"""A player for pictures that move: one piece of HTML that needs no network and no kernel."""
+"""Frames become an animation: a GIF, or a player in HTML that needs no network and no kernel."""
 
 from __future__ import annotations
 
@@ -6,120 +6,136 @@ import base64
 import html
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 from string import Template
 
 import numpy as np
+from matplotlib.figure import Figure
 from PIL import Image
 
-from tutorial_lib.errors import write_atomically
+from tutorial_lib.errors import InputError, write_atomically
 from tutorial_lib.figures import plotting
 
-STEP_MS, LAST_MS = 700, 1800  # how long an animation rests on a frame, and on the last one
-COLORS = 32  # of the palette that all frames share
-MAX_REEL_WIDTH = 8192  # pixels; wider pictures are more than some browsers draw
+STEP_MS, LAST_MS = 700, 1800  # how long an animation shows a frame, and how long the last one
+MAX_FRAMES = 400  # nobody watches more than five minutes of a kernel that slides
+MAX_PIXELS = 160e6  # of all frames together; each takes one byte
+MAX_REEL_WIDTH = 8192  # pixels; some browsers do not draw wider images
+SAMPLED = 32  # frames that the palette is chosen from
 
 
-def play_frames(
+def show_frames(
     frames: Sequence[np.ndarray],
     captions: Sequence[str],
-    strip: bytes,
+    strip: Figure,
     *,
     title: str,
     alt: str,
+    dpi: int = plotting.DPI,
     step_ms: int = STEP_MS,
-    colors: int = COLORS,
+    colors: int = plotting.DRAWING_COLORS,
     drawn: Sequence[str] = (),
 ) -> None:
-    """Show pictures as an animation with buttons; a still picture stands in where nothing moves.
-
-    That is in print, and wherever scripts are not run.
+    """Show frames as an animation with buttons; a figure stands in for it where nothing moves.
 
     Args:
-        frames: uint8 (height, width, 3), all of one size.
-        captions: A line for each frame.
-        strip: The still picture, as PNG.
-        title, alt: One sentence above it, and one for a reader who cannot see it.
+        frames: uint8 (height, width, 3), all of one size. Each is read once or twice, in order.
+        captions: One line per frame.
+        strip: That figure; `title`, `alt`, `dpi` and `drawn` are as for `plotting.figure` and
+            `plotting.show`.
         step_ms: How long a frame is shown, in milliseconds.
-        colors: How many colors all frames share.
-        drawn: What is drawn, as `describing.describe` says it, for pictures that differ from one
-            processor to the next; see `pictures.Picture`.
+        colors: The size of the palette that all frames share.
+
+    Raises:
+        InputError: if the frames are too many, or too large together.
     """
-    from IPython.display import display
-
-    bundle = {
-        "text/html": player_html(frames, captions, strip, title, alt, step_ms, colors),
-        "image/png": base64.b64encode(strip).decode(),
-        "text/plain": f"<animation: {title}>",
-    }
-    known = {"alt": alt, "drawn": list(drawn)} if drawn else {"alt": alt}
-    display(bundle, raw=True, metadata={"image/png": known})
-
-
-def player_html(
-    frames: Sequence[np.ndarray],
-    captions: Sequence[str],
-    strip: bytes,
-    title: str,
-    alt: str,
-    step_ms: int = STEP_MS,
-    colors: int = COLORS,
-) -> str:
-    """Return the player of `play_frames` as HTML."""
-    template = Template(
-        resources.files("tutorial_lib.figures").joinpath("player.html").read_text("utf-8")
-    )
-    height, width, _ = frames[0].shape
+    height, width = _checked_size(frames)
     columns = min(len(frames), max(1, MAX_REEL_WIDTH // width))
-    return template.substitute(
-        title=html.escape(title),
-        alt=html.escape(alt),
-        strip=base64.b64encode(strip).decode(),
-        reel=base64.b64encode(few_colors(reel(frames, columns), colors)).decode(),
-        columns=columns,
-        frame_width=width,
-        frame_height=height,
-        width=round(width * plotting.DISPLAY_DPI / plotting.DPI),
-        captions=json.dumps(list(captions), ensure_ascii=False).replace("<", "\\u003c"),
-        step_ms=step_ms,
-        last_ms=LAST_MS,
-    )
+    reel = None
+    # Frames side by side compress well: what does not move repeats within each line of pixels.
+    for step, frame in enumerate(quantized(frames, colors)):
+        if reel is None:
+            reel = Image.new("P", (columns * width, -(-len(frames) // columns) * height))
+            reel.putpalette(frame.getpalette())
+        reel.paste(frame, (step % columns * width, step // columns * height))
+    buffer = io.BytesIO()
+    reel.save(buffer, "PNG", optimize=True)
+
+    def bundle(png: str, alt: str) -> dict[str, str]:
+        page = fill_template(
+            "player.html",
+            title=html.escape(title),
+            alt=html.escape(alt),
+            strip=png,
+            reel=base64.b64encode(buffer.getvalue()).decode(),
+            columns=columns,
+            frame_width=width,
+            frame_height=height,
+            width=round(width * plotting.DISPLAY_DPI / plotting.DPI),
+            captions=json.dumps(list(captions), ensure_ascii=False).replace("<", "\\u003c"),
+            step_ms=step_ms,
+            last_ms=LAST_MS,
+        )
+        return {"text/html": page, "text/plain": f"<animation: {title}>"}
+
+    plotting.show(strip, alt=alt, dpi=dpi, interactive=bundle, drawn=drawn)
 
 
-def save_gif(frames: Sequence[np.ndarray], path: str | Path) -> None:
-    """Save frames as a GIF that runs forever; `path` appears only when the whole file is there."""
-    height, width, _ = frames[0].shape
-    whole = quantized(reel(frames, columns=1), COLORS)
-    images = [whole.crop((0, n * height, width, (n + 1) * height)) for n in range(len(frames))]
+def fill_template(name: str, **values) -> str:
+    """Return an HTML file that lies beside this module with its `$names` replaced."""
+    text = resources.files("tutorial_lib.figures").joinpath(name).read_text("utf-8")
+    return Template(text).substitute(values)
+
+
+def write_gif(frames: Sequence[np.ndarray], path: str | Path) -> None:
+    """Write frames to a GIF that repeats forever; `path` appears only when the file is complete.
+
+    Raises:
+        InputError: if the frames are too many, or too large together.
+    """
+    _checked_size(frames)
+    images = quantized(frames, plotting.DRAWING_COLORS)
     durations = [STEP_MS] * (len(frames) - 1) + [LAST_MS]
     gif = io.BytesIO()
-    images[0].save(gif, "GIF", save_all=True, append_images=images[1:], duration=durations, loop=0)
+    next(images).save(gif, "GIF", save_all=True, append_images=images, duration=durations, loop=0)
     write_atomically(Path(path), gif.getvalue())
 
 
-def reel(frames: Sequence[np.ndarray], columns: int) -> Image.Image:
-    """Lay frames out in rows of `columns`.
-
-    Side by side they compress well: what does not move repeats within each line of pixels.
-    """
-    missing = -len(frames) % columns
-    padded = [*frames, *[np.zeros_like(frames[0])] * missing]
-    rows = [np.hstack(padded[n : n + columns]) for n in range(0, len(padded), columns)]
-    return Image.fromarray(np.vstack(rows))
+def check_frames(count: int) -> None:
+    """Raise InputError if an animation of so many frames is too long."""
+    if count > MAX_FRAMES:
+        raise InputError(
+            f"an animation has at most {MAX_FRAMES} steps, and this one would have {count:,}; use "
+            "a smaller input, or a larger stride where it makes the output smaller"
+        )
 
 
-def few_colors(image: Image.Image, colors: int = COLORS) -> bytes:
-    """Return a drawing as PNG with a small palette, a third as large."""
-    buffer = io.BytesIO()
-    quantized(image, colors).save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()
+def quantized(frames: Sequence[np.ndarray], colors: int) -> Iterator[Image.Image]:
+    """Yield frames reduced to one palette, which is chosen from up to `SAMPLED` of them."""
+    chosen = np.linspace(0, len(frames) - 1, min(SAMPLED, len(frames))).round().astype(int)
+    sample = {n: frames[n] for n in chosen}
+    palette = plotting.quantize(Image.fromarray(np.vstack(list(sample.values()))), colors)
+    known = np.reshape(palette.getpalette(), (-1, 3))
+    # Pillow maps an image to a given palette only roughly, so we look up the nearest color.
+    nearest = np.full(1 << 24, -1, np.int16)
+    for n in range(len(frames)):
+        pixels = (sample.pop(n) if n in sample else frames[n]) @ np.array([1 << 16, 1 << 8, 1])
+        for color in np.unique(pixels[nearest[pixels] < 0]):
+            parts = color >> 16, color >> 8 & 255, color & 255
+            nearest[color] = np.argmin(np.sum((known - parts) ** 2, axis=1))
+        image = Image.fromarray(nearest[pixels].astype(np.uint8)).convert("P")
+        image.putpalette(palette.getpalette())
+        yield image
 
 
-def quantized(image: Image.Image, colors: int) -> Image.Image:
-    """Reduce an image to a palette."""
-    # Maximum coverage keeps the small yellow weights, which other methods drown in the blue.
-    return image.convert("RGB").quantize(
-        colors, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE
-    )
+def _checked_size(frames: Sequence[np.ndarray]) -> tuple[int, int]:
+    """Return the height and width of the frames, which fit into the bounds."""
+    check_frames(len(frames))
+    height, width, _ = frames[0].shape
+    if len(frames) * height * width > MAX_PIXELS:
+        raise InputError(
+            f"an animation has at most {MAX_PIXELS / 1e6:.0f} million pixels, and {len(frames)} "
+            f"frames of {width}×{height} have more; use a smaller input"
+        )
+    return height, width

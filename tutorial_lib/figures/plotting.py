@@ -1,19 +1,21 @@
-"""Figures: one palette, one look, and no picture without alt text.
+"""Figures with one palette, one look, and alt text for each.
 
-A figure is made with `figure`, drawn on with the ordinary matplotlib methods, and shown with
-`show`, which asks for the sentence that a reader who cannot see the picture gets instead.
-Nothing here touches pyplot's global state, so a figure that is not shown costs nothing.
+Make a figure with `figure`, draw on it with matplotlib's methods, and display it with `show`, which
+asks for the alt text. No figure touches pyplot's global state, so one that is not shown costs
+nothing.
 """
 
 from __future__ import annotations
 
+import base64
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from PIL import Image
 
 from tutorial_lib.errors import InputError
 from tutorial_lib.figures.fingerprint import describe
@@ -50,30 +52,30 @@ STYLE = {
     "image.interpolation": "nearest",
 }
 DPI = 144
-DISPLAY_DPI = 96  # CSS pixels per inch: pictures are drawn finer than they are shown
+DISPLAY_DPI = 96  # CSS pixels per inch: figures are drawn finer than they are displayed
 PHOTO_DPI = 100  # photographs gain nothing from more, and would make notebooks large
-
+DRAWING_COLORS = 32  # enough for the drawings of a sliding kernel
 
 _written_for_these_data = True
 
 
 def written_for(these_data: bool) -> None:
-    """Say whether the titles and alternative texts to come were written for the data at hand.
+    """Set whether titles and alt texts from here on describe the data in use.
 
-    A title states what its figure shows; on other data that need not hold. There figures go
-    without a title, and their alternative text says of what it speaks.
+    A title states what its figure shows, which need not hold for other data. There, figures have
+    no title, and their alt text says which data it describes.
     """
     global _written_for_these_data
     _written_for_these_data = these_data
 
 
 def figure(rows: int = 1, cols: int = 1, *, title: str, size=None, **subplots):
-    """Make a figure that states its one thought in its title.
+    """Make a figure with a title.
 
     Args:
         rows, cols: The grid of axes.
         title: One sentence above the whole figure.
-        size: (width, height) in inches; by default 2.4 inches an axes plus the title.
+        size: (width, height) in inches; by default 2.4 inches per axes plus the title.
         subplots: Passed to `Figure.subplots`, e.g. `sharey=True`.
 
     Returns:
@@ -89,40 +91,73 @@ def figure(rows: int = 1, cols: int = 1, *, title: str, size=None, **subplots):
 
 
 def to_png(fig: Figure, dpi: int = DPI) -> bytes:
-    """Render a figure; the same figure gives the same bytes."""
+    """Render a figure as PNG; the same figure gives the same bytes."""
     buffer = io.BytesIO()
     with matplotlib.rc_context(STYLE):
         fig.savefig(buffer, dpi=dpi, facecolor="white", metadata={"Software": None})
     return buffer.getvalue()
 
 
-def show(fig: Figure, *, alt: str, dpi: int = DPI) -> None:
-    """Display a figure in the notebook, with its text alternative and what is drawn in it.
+def show(
+    fig: Figure,
+    *,
+    alt: str,
+    dpi: int = DPI,
+    interactive: Callable[[str, str], dict] | None = None,
+    drawn: Sequence[str] = (),
+) -> None:
+    """Display a figure in the notebook with its alt text and a description of what is drawn.
+
+    Every figure, animation and widget of the notebooks is displayed here.
 
     Args:
         fig: As made by `figure`.
-        alt: One sentence for a reader who cannot see it.
+        alt: One sentence for a reader who cannot see the figure.
         dpi: Pixels per inch that are stored.
+        interactive: For an animation or a widget: maps the figure's PNG, as base64, and the alt
+            text to a MIME bundle. The figure stands in for it in print and without scripts.
+        drawn: What `describe` says of the figures in that bundle.
 
     Raises:
-        InputError: if `alt` is empty or says no more than the title.
+        InputError: if `alt` is empty or only repeats the title.
     """
-    title = fig.get_suptitle()
-    if len(alt.split()) < 4 or alt.strip() == title.strip():
+    if len(alt.split()) < 4 or alt.strip() == fig.get_suptitle().strip():
         raise InputError(
             "a figure needs alt text: one sentence for a reader who cannot see what it shows"
         )
-    from IPython.display import Image, display
+    from IPython import display
 
     if not _written_for_these_data:
         alt = f"Drawn from your own data. From the data that come with the notebook: {alt}"
-    width = round(fig.get_figwidth() * DISPLAY_DPI)
-    picture, drawn = to_png(fig, dpi), {"drawn": describe(fig)}
-    display(Image(picture, format="png", width=width, alt=alt, metadata=drawn))
+    png, known = to_png(fig, dpi), {"drawn": [*describe(fig), *drawn]}
+    if interactive is None:
+        width = round(fig.get_figwidth() * DISPLAY_DPI)
+        display.display(display.Image(png, format="png", width=width, alt=alt, metadata=known))
+        return
+    encoded = base64.b64encode(few_colors(png) if dpi == DPI else png).decode()
+    bundle = {"image/png": encoded, **interactive(encoded, alt)}
+    display.display(bundle, raw=True, metadata={"image/png": {"alt": alt, **known}})
+
+
+def few_colors(png: bytes) -> bytes:
+    """Return the PNG of a drawing with a palette of few colors, which takes a third of the bytes.
+
+    Photographs and decoded images would not keep their grays.
+    """
+    buffer = io.BytesIO()
+    quantize(Image.open(io.BytesIO(png))).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def quantize(image: Image.Image, colors: int = DRAWING_COLORS) -> Image.Image:
+    """Reduce an image to a palette of its own."""
+    # Maximum coverage keeps the small yellow weights, which other methods lose in the blue.
+    method = Image.Quantize.MAXCOVERAGE
+    return image.convert("RGB").quantize(colors, method, dither=Image.Dither.NONE)
 
 
 def bare(ax) -> None:
-    """Take the frame and ticks off an axes that shows a picture."""
+    """Remove the frame and ticks of an axes that shows an image."""
     ax.set_xticks([])
     ax.set_yticks([])
     for spine in ax.spines.values():
@@ -141,22 +176,22 @@ def show_images(
     vmin: float | None = None,
     vmax: float | None = None,
 ) -> None:
-    """Show pictures in a grid, one caption under its title line each.
+    """Show images in a grid.
 
     Args:
         images: HW or HWC arrays; uint8, or floats in [0, 1] for color.
-        captions: One short text per picture, or only those of the first row: heads of columns.
+        captions: One short text per image, or only those of the first row as column headings.
         title, alt: As for `figure` and `show`.
-        columns: Pictures in a row; by default all up to five.
-        cell: Width of one picture in inches.
-        cmap, vmin, vmax: For pictures without color channels.
+        columns: Images per row; by default all, up to five.
+        cell: Width of one image in inches.
+        cmap, vmin, vmax: For images without color channels.
     """
     columns = columns or min(len(images), 5)
     rows = math.ceil(len(images) / columns)
     shape = np.shape(images[0])
     height = cell * shape[0] / shape[1]
     size = (cell * columns + 0.2, (height + (0.3 if captions else 0.05)) * rows + 0.45)
-    if captions and len(captions) <= columns:  # they are the heads of columns
+    if captions and len(captions) <= columns:  # they are column headings
         size = (size[0], size[1] - 0.25 * (rows - 1))
     fig, axes = figure(rows, columns, title=title, size=size, squeeze=False)
     for ax in axes.flat:
@@ -171,15 +206,7 @@ def show_images(
 def overlay(
     image: np.ndarray, mask: np.ndarray, color: str = PALETTE["truth"], alpha: float = 0.55
 ) -> np.ndarray:
-    """Tint the part of an image that a mask covers.
-
-    Args:
-        image: uint8 HWC.
-        mask: HW; every nonzero pixel is tinted.
-
-    Returns:
-        A new uint8 HWC array.
-    """
+    """Return a copy of a uint8 HWC image with the nonzero pixels of an HW mask tinted."""
     tint = np.array(matplotlib.colors.to_rgb(color)) * 255
     covered = (np.asarray(mask) != 0)[..., None]
     mixed = np.where(covered, (1 - alpha) * image + alpha * tint, image)
@@ -187,7 +214,7 @@ def overlay(
 
 
 def faded(image: np.ndarray) -> np.ndarray:
-    """Return a uint8 HWC picture in pale gray, on which any tint keeps its color."""
+    """Return a uint8 HWC image in pale gray, on which any tint keeps its color."""
     gray = np.asarray(image) @ [0.299, 0.587, 0.114]
     return np.repeat(np.uint8(np.rint(90 + 0.6 * gray))[..., None], 3, axis=-1)
 
@@ -201,13 +228,12 @@ def show_curves(
     y: str = "loss",
     top: float | None = None,
 ) -> None:
-    """Draw one line per entry against 1, 2, 3, …, each labeled at its end.
+    """Draw each entry of `curves` against 1, 2, 3, …, with its name beside the end of its line.
 
     Args:
-        curves: Name → values.
         title, alt: As for `figure` and `show`.
         x, y: Names of the axes.
-        top: Where the vertical axis, which then begins at 0, ends; by default it fits the values.
+        top: End of the vertical axis, which then starts at 0; by default it fits the values.
     """
     fig, ax = figure(title=title, size=(6.4, 3.2))
     lines = {name: ax.plot(range(1, len(v) + 1), v, linewidth=2)[0] for name, v in curves.items()}
@@ -216,16 +242,13 @@ def show_curves(
     ax.set_ylabel(y)
     if top is not None:
         ax.set_ylim(0, top)
-    label_ends(ax, lines)
+    _label_ends(ax, lines)
     show(fig, alt=alt)
 
 
-def label_ends(ax, lines: dict[str, object], apart: float = 13) -> None:
-    """Write each name beside the end of its line, in its color, `apart` points from the next.
-
-    Labels need no looking up, unlike a legend, and survive the loss of color.
-    """
-    ax.figure.draw_without_rendering()  # what is high on paper is known after the layout
+def _label_ends(ax, lines: dict[str, object], apart: float = 13) -> None:
+    """Write each name beside the end of its line, in its color, at least `apart` points apart."""
+    ax.figure.draw_without_rendering()  # heights on paper are known only after the layout
     ends = {name: (line.get_xdata()[-1], line.get_ydata()[-1]) for name, line in lines.items()}
     height = {n: ax.transData.transform(end)[1] * 72 / ax.figure.dpi for n, end in ends.items()}
     lowest = -math.inf
