@@ -231,7 +231,11 @@ def test_many_frames_keep_their_order_and_make_a_reel_that_browsers_can_draw(mon
     bundle, _ = shown(
         monkeypatch,
         lambda: player.show_frames(
-            frames, [str(n) for n in range(40)], strip, title="A title", alt="Forty frames, ever brighter."
+            frames,
+            [str(n) for n in range(40)],
+            strip,
+            title="A title",
+            alt="Forty frames, ever brighter.",
         ),
     )
     encoded = re.findall(r"base64,([A-Za-z0-9+/=]+)", bundle["text/html"])[-1]
