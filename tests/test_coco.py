@@ -34,7 +34,7 @@ masks = st.tuples(st.integers(1, 30), st.integers(1, 30)).flatmap(
 def test_run_lengths_in_both_forms_come_back(mask):
     runs = coco_mask.encode(np.asfortranarray(mask))
     texts = {"size": list(mask.shape), "counts": runs["counts"].decode()}
-    numbers = scenes.run_lengths(mask.astype(bool))
+    numbers = scenes.uncompressed_run_lengths(mask.astype(bool))
     assert np.array_equal(decode(texts, *mask.shape), mask)
     assert np.array_equal(decode(numbers, *mask.shape), mask)
 

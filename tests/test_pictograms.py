@@ -46,7 +46,7 @@ def test_every_seed_and_index_has_its_own_scene():
     assert len(digests) == 10
 
 
-@pytest.mark.parametrize("category", pictograms.GLYPHS)
+@pytest.mark.parametrize("category", pictograms.LOOKS)
 def test_all_twenty_voc_classes_can_be_composed(category):
     spec = dataclasses.replace(VOC_SPEC, categories=(category,), objects=(1, 1), distractors=(0, 0))
     scene = pictograms.compose(spec, 0, 1)
@@ -58,7 +58,7 @@ def test_all_twenty_voc_classes_can_be_composed(category):
 def test_every_glyph_is_in_the_font():
     for name in [
         *pictograms.DISTRACTORS,
-        *(n for names in pictograms.GLYPHS.values() for n in names),
+        *(n for look in pictograms.LOOKS.values() for n in look.glyphs),
     ]:
         points = np.concatenate(pictograms.glyph(name).outer)
         assert np.isclose(np.ptp(points, axis=0).max(), 1)
@@ -128,7 +128,7 @@ def test_the_texture_cue_ties_materials_to_classes():
     [
         ({"categories": ("unicorn",)}, "categories must be some of aeroplane"),
         ({"categories": ()}, "categories must be some of"),
-        ({"wanted": "dog"}, "must be one of the categories"),
+        ({"wanted": "dog"}, "wanted must be one of the categories"),
         ({"short_side": 8}, "between 32 and 1024"),
         ({"aspect": 9}, "between 1 and 3"),
         ({"scale": (0.9, 0.1)}, "0 < least <= most <= 1"),

@@ -63,7 +63,7 @@ def test_gray_pictures_become_rgb(coco):
 
 def test_crowds_are_void_and_empty_polygons_nothing(coco):
     def change(tree):
-        counts = scenes.run_lengths(np.eye(8, 12, dtype=bool))
+        counts = scenes.uncompressed_run_lengths(np.eye(8, 12, dtype=bool))
         tree["annotations"] += [
             {"id": 3, "image_id": 1, "category_id": 17, "iscrowd": 1, "segmentation": counts},
             {"id": 4, "image_id": 1, "category_id": 17, "iscrowd": 0, "segmentation": []},

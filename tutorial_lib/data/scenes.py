@@ -20,34 +20,25 @@ from PIL import Image
 
 from tutorial_lib.data import data_home, pictograms
 from tutorial_lib.data.cache import cached_folder
-from tutorial_lib.data.pictograms import COCO_SPEC, VOC_SPEC, Instance, Scene, SceneSpec
+from tutorial_lib.data.pictograms import COCO_SPEC, VOC_SPEC, Instance, SceneSpec
+from tutorial_lib.data.voc import label_png
 from tutorial_lib.errors import InputError
 
 JPEG_QUALITY = 92
 
-# COCO's own ids and names of the classes that PASCAL VOC has too.
+# COCO's own id, name and supercategory of each class that PASCAL VOC has too.
 COCO_CATEGORIES = {
-    "person": (1, "person", "person"),
-    "bicycle": (2, "bicycle", "vehicle"),
-    "car": (3, "car", "vehicle"),
-    "motorbike": (4, "motorcycle", "vehicle"),
-    "aeroplane": (5, "airplane", "vehicle"),
-    "bus": (6, "bus", "vehicle"),
-    "train": (7, "train", "vehicle"),
-    "boat": (9, "boat", "vehicle"),
-    "bird": (16, "bird", "animal"),
-    "cat": (17, "cat", "animal"),
-    "dog": (18, "dog", "animal"),
-    "horse": (19, "horse", "animal"),
-    "sheep": (20, "sheep", "animal"),
-    "cow": (21, "cow", "animal"),
-    "bottle": (44, "bottle", "kitchen"),
-    "chair": (62, "chair", "furniture"),
-    "sofa": (63, "couch", "furniture"),
-    "pottedplant": (64, "potted plant", "furniture"),
-    "diningtable": (67, "dining table", "furniture"),
-    "tvmonitor": (72, "tv", "electronic"),
-}
+    "person": (1, "person", "person"), "bicycle": (2, "bicycle", "vehicle"),
+    "car": (3, "car", "vehicle"), "motorbike": (4, "motorcycle", "vehicle"),
+    "aeroplane": (5, "airplane", "vehicle"), "bus": (6, "bus", "vehicle"),
+    "train": (7, "train", "vehicle"), "boat": (9, "boat", "vehicle"),
+    "bird": (16, "bird", "animal"), "cat": (17, "cat", "animal"),
+    "dog": (18, "dog", "animal"), "horse": (19, "horse", "animal"),
+    "sheep": (20, "sheep", "animal"), "cow": (21, "cow", "animal"),
+    "bottle": (44, "bottle", "kitchen"), "chair": (62, "chair", "furniture"),
+    "sofa": (63, "couch", "furniture"), "pottedplant": (64, "potted plant", "furniture"),
+    "diningtable": (67, "dining table", "furniture"), "tvmonitor": (72, "tv", "electronic"),
+}  # fmt: skip
 CROWD_EVERY = 40  # one scene in so many has an object annotated as a crowd, by run lengths
 
 
@@ -135,7 +126,7 @@ def _write_coco_split(folder: Path, split: str, spec: SceneSpec, seed: int, indi
 
 
 def _write_coco_scene(folder: Path, spec: SceneSpec, seed: int, index: int):
-    """Write one picture; return its entry and its annotations, still without ids."""
+    """Write one image; return its entry and its annotations, still without ids."""
     scene = pictograms.compose(spec, seed, index)
     image_id = index + 1  # COCO has no image 0
     file_name = f"{image_id:012d}.jpg"
@@ -171,11 +162,13 @@ def _annotation(instance: Instance, image_id: int, crowd: bool) -> dict:
         "iscrowd": int(crowd),
         "area": int(instance.mask.sum()),
         "bbox": [left, top, int(columns.max()) + 1 - left, int(rows.max()) + 1 - top],
-        "segmentation": run_lengths(instance.mask) if crowd else polygons(instance),
+        "segmentation": uncompressed_run_lengths(instance.mask)
+        if crowd
+        else visible_polygons(instance),
     }
 
 
-def run_lengths(mask: np.ndarray) -> dict:
+def uncompressed_run_lengths(mask: np.ndarray) -> dict:
     """Return COCO's uncompressed run lengths: column by column, zeros first."""
     flat = np.concatenate([[False], mask.ravel(order="F")])
     changes = np.flatnonzero(flat[1:] != flat[:-1])
@@ -183,7 +176,7 @@ def run_lengths(mask: np.ndarray) -> dict:
     return {"counts": counts.tolist(), "size": list(mask.shape)}
 
 
-def polygons(instance: Instance) -> list[list[float]]:
+def visible_polygons(instance: Instance) -> list[list[float]]:
     """Return COCO's polygons [x0, y0, x1, y1, …] of what can be seen of an object.
 
     If all of it can, they are the glyph's outline itself; else the border of the visible part is
@@ -194,10 +187,11 @@ def polygons(instance: Instance) -> list[list[float]]:
     height, width = instance.mask.shape
     outline = np.concatenate(instance.outline)
     inside = (outline >= 0).all() and (outline <= [width, height]).all()
-    if inside and _same_area(instance):
+    whole = pictograms.cover_of(instance.outline, instance.mask.shape) > 127
+    if inside and np.array_equal(whole, instance.mask):
         parts = list(instance.outline)
     else:
-        # A frame of zeros closes contours at the picture's edge; half a pixel leads from pixel
+        # A frame of zeros closes contours at the image's edge; half a pixel leads from pixel
         # centers, where the tracing works, to pixel corners, where COCO counts from.
         framed = np.pad(instance.mask, 1)
         parts = [
@@ -208,12 +202,6 @@ def polygons(instance: Instance) -> list[list[float]]:
     return [[round(float(v), 2) for v in part.ravel()] for part in parts if len(part) >= 3]
 
 
-def _same_area(instance: Instance) -> bool:
-    """Say whether the whole outline can be seen."""
-    whole = pictograms.cover_of(instance.outline, instance.mask.shape) > 127
-    return bool(np.array_equal(whole, instance.mask))
-
-
 def _signed_area(contour: np.ndarray) -> float:
     y, x = contour.T
     return float(np.sum(x[:-1] * y[1:] - x[1:] * y[:-1]))
@@ -222,31 +210,21 @@ def _signed_area(contour: np.ndarray) -> float:
 def _write_voc(root: Path, spec: SceneSpec, seed: int, splits: dict[str, range]) -> None:
     for name in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
         (root / name).mkdir(parents=True)
-    listed: dict[str, list[str]] = {}
-    for split, indices in splits.items():
-        listed[split] = [f"2012_{index:06d}" for index in indices]
-        jobs = list(zip(indices, listed[split], strict=True))
-        for _ in _in_parallel(lambda job: _write_voc_scene(root, spec, seed, *job), jobs):
-            pass  # the files are written
-    listed["trainval"] = sorted(listed["train"] + listed["val"])
-    for split, names in listed.items():
-        path = root / "ImageSets" / "Segmentation" / f"{split}.txt"
-        path.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+    both = range(splits["val"].stop)
+    list(_in_parallel(functools.partial(_write_voc_scene, root, spec, seed), both))
+    for split, indices in {**splits, "trainval": both}.items():
+        names = "".join(f"{_voc_name(index)}\n" for index in indices)
+        (root / "ImageSets" / "Segmentation" / f"{split}.txt").write_text(names, encoding="utf-8")
 
 
-def _write_voc_scene(root: Path, spec: SceneSpec, seed: int, index: int, name: str) -> None:
-    from tutorial_lib.data.voc import colormap
-
-    scene = pictograms.compose(spec, seed, index)
+def _write_voc_scene(root: Path, spec: SceneSpec, seed: int, index: int) -> None:
+    scene, name = pictograms.compose(spec, seed, index), _voc_name(index)
     _save_jpeg(scene.image, root / "JPEGImages" / f"{name}.jpg")
-    save_labels(scene, root / "SegmentationClass" / f"{name}.png", colormap())
+    (root / "SegmentationClass" / f"{name}.png").write_bytes(label_png(scene.labels))
 
 
-def save_labels(scene: Scene, path: Path, palette: np.ndarray) -> None:
-    """Save a label map as VOC does: one byte a pixel, colors in the PNG's palette."""
-    picture = Image.fromarray(scene.labels, mode="P")
-    picture.putpalette(palette.astype(np.uint8).tobytes())
-    picture.save(path, optimize=False)
+def _voc_name(index: int) -> str:
+    return f"2012_{index:06d}"
 
 
 def _save_jpeg(image: np.ndarray, path: Path) -> None:

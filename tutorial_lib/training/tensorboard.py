@@ -90,7 +90,10 @@ def table(frames: list[np.ndarray], rows: int) -> list[np.ndarray]:
 
     Args:
         frames: As from `triples`, all of the same pictures: by epoch, or by net.
-        rows: How many of the pictures.
+        rows: At most how many of the pictures.
     """
-    parts = [[np.split(frame[n], 3, axis=1) for frame in frames] for n in range(rows)]
+    parts = [
+        [np.split(frame[n], 3, axis=1) for frame in frames]
+        for n in range(min(rows, len(frames[0])))
+    ]
     return [part for row in parts for part in (*row[0][:2], *(triple[2] for triple in row))]
