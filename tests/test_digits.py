@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tutorial_lib.data.digits import MNIST_SHAPES, load_digits, scaled
+from tutorial_lib.data.digits import load_digits, scaled
 from tutorial_lib.errors import InputError
 
 
@@ -57,29 +57,30 @@ def test_bundled_digits_are_training_digits_of_mnist():
 
 @pytest.fixture
 def arrays():
-    return {name: np.zeros(shape, np.uint8) for name, shape in MNIST_SHAPES.items()}
+    images, labels = np.zeros((40, 28, 28), np.uint8), np.zeros(40, np.uint8)
+    return {"x_train": images, "y_train": labels, "x_test": images, "y_test": labels}
 
 
 def test_mnist_from_a_folder_or_a_file(tmp_path, arrays):
     np.savez_compressed(tmp_path / "mnist.npz", **arrays)
     for place in (tmp_path, tmp_path / "mnist.npz"):
-        assert load_digits("mnist", str(place), digits=[0]).train_images.shape == (60000, 28, 28)
+        assert load_digits("mnist", str(place), digits=[0]).train_images.shape == (40, 28, 28)
 
 
 def test_a_missing_or_damaged_mnist_is_one_line(tmp_path, arrays):
     with pytest.raises(InputError, match="run `tutorial data fetch mnist`"):
         load_digits("mnist", str(tmp_path))
     path = tmp_path / "mnist.npz"
-    np.savez_compressed(path, **arrays)
+    np.savez(path, **arrays)
     changed = bytearray(path.read_bytes())
-    changed[5000:5100] = bytes(100)
+    changed[5000:5100] = b"x" * 100
     np.save(tmp_path / "array.npy", np.zeros(3))
     for content in (b"PK\x03\x04", changed, (tmp_path / "array.npy").read_bytes()):
         path.write_bytes(content)
         with pytest.raises(InputError, match="mnist.npz is damaged"):
             load_digits("mnist", str(tmp_path))
     np.savez_compressed(path, **{**arrays, "y_test": np.zeros(3, np.uint8)})
-    with pytest.raises(InputError, match="y_test is uint8"):
+    with pytest.raises(InputError, match="test images uint8 .* expected uint8"):
         load_digits("mnist", str(tmp_path))
     with pytest.raises(InputError, match="choose one of bundled, mnist"):
         load_digits("digits")

@@ -60,17 +60,12 @@ def jpeg(width=12, height=8):
     ],
 )
 def test_a_file_arrives_in_the_end(server, tmp_path, mishaps, requests):
-    server.mishaps["/file"] = mishaps
+    server.mishaps["/file"] = list(mishaps)
     (path,) = fetch_files([remote(server)], tmp_path)
     assert path == tmp_path / "d" / "file" and path.read_bytes() == BODY
     assert list(path.parent.iterdir()) == [path]
     assert server.requests["/file"] == requests
-
-
-def test_a_broken_download_is_resumed(server, tmp_path):
-    server.mishaps["/file"] = ["drop"]
-    fetch_files([remote(server)], tmp_path)
-    assert server.ranges[0] is None and server.ranges[1].startswith("bytes=")
+    assert any(server.ranges) == ("drop" in mishaps), "only a broken download is resumed"
 
 
 @pytest.mark.parametrize("content", [BODY[:1000], b"another file" * 99, BODY + b"more", BODY[::-1]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import hashlib
 import json
@@ -14,16 +15,15 @@ from pathlib import Path
 from tutorial_lib.errors import InputError
 
 MANIFEST = "MANIFEST.json"
-ABANDONED = 24 * 60 * 60  # seconds after which an unfinished folder is removed
+DAY = 24 * 60 * 60  # seconds
 
 
 def cached_folder(folder: Path, build: Callable[[Path], None]) -> Path:
     """Return `folder`, after building it if it is missing, incomplete or damaged.
 
-    It is built under a temporary name beside its final place, gets a manifest with the sha256 of
-    every file, and is then renamed. A folder under its final name is therefore complete, even if
-    a build was killed. Processes that build the same folder at once do not disturb each other:
-    the first one to finish provides it.
+    It is built under a temporary name, gets a manifest with the sha256 of every file, and is then
+    renamed, so a folder under its final name is complete even if a build was killed. When several
+    processes build it at once, the first to finish provides it.
 
     Args:
         folder: The final path.
@@ -38,18 +38,16 @@ def cached_folder(folder: Path, build: Callable[[Path], None]) -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(folder)
         partial = Path(tempfile.mkdtemp(".partial", f".{folder.name}.", folder.parent))
-    except OSError as error:
-        raise cannot_write(folder.parent, error) from None
-    try:
-        build(partial)
-        hashes = {name: file_hash(partial / name) for name in _files(partial)}
-        (partial / MANIFEST).write_text(json.dumps(hashes, indent=0), encoding="utf-8")
-        partial.chmod(0o755)  # mkdtemp makes it private
-        _put_in_place(partial, folder)
+        try:
+            build(partial)
+            hashes = {name: file_hash(partial / name) for name in _files(partial)}
+            (partial / MANIFEST).write_text(json.dumps(hashes, indent=0), encoding="utf-8")
+            partial.chmod(0o755)  # mkdtemp makes it private
+            _put_in_place(partial, folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
         raise cannot_write(folder, error) from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return folder
 
 
@@ -80,11 +78,9 @@ def _files(folder: Path) -> list[str]:
 def _remove_abandoned(folder: Path) -> None:
     """Remove the temporary folders of builds that were killed, once they are a day old."""
     for path in folder.parent.glob(f".{glob.escape(folder.name)}.*.partial"):
-        try:
-            if time.time() - path.stat().st_mtime > ABANDONED:
+        with contextlib.suppress(FileNotFoundError):  # another process may have removed it
+            if time.time() - path.stat().st_mtime > DAY:
                 shutil.rmtree(path, ignore_errors=True)
-        except FileNotFoundError:
-            pass  # another process has just finished or removed it
 
 
 def _put_in_place(partial: Path, folder: Path) -> None:

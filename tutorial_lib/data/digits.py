@@ -15,16 +15,9 @@ import numpy as np
 from tutorial_lib.data import data_home
 from tutorial_lib.errors import InputError, check_choice
 
-# The arrays of Keras's `mnist.npz`, in the order of the fields of `Digits`.
-MNIST_SHAPES = {
-    "x_train": (60000, 28, 28),
-    "y_train": (60000,),
-    "x_test": (10000, 28, 28),
-    "y_test": (10000,),
-}
 # Every third bundled digit is in the test set: 500 of the ones, fives and sixes together. All
-# bundled digits come from MNIST's training set, so a network that was trained on `mnist` must be
-# tested on the test set of `mnist`.
+# of them come from MNIST's training set, so a network that was trained on `mnist` must be tested on
+# the test set of `mnist`.
 BUNDLED_TEST_STEP = 3
 
 
@@ -64,15 +57,11 @@ def load_digits(
     check_choice("dataset", dataset, ("bundled", "mnist"))
     if limit < 0:
         raise InputError(f"limit={limit} digits are impossible; use 1 or more, or 0 for all")
-    everything = _bundled() if dataset == "bundled" else _mnist(data_dir)
-    train = _selected(everything.train_labels, digits, limit)
-    test = _selected(everything.test_labels, digits, limit)
-    return Digits(
-        everything.train_images[train],
-        everything.train_labels[train],
-        everything.test_images[test],
-        everything.test_labels[test],
-    )
+    whole = _bundled() if dataset == "bundled" else _mnist(data_dir)
+    train = _selected(whole.train_labels, digits, limit)
+    test = _selected(whole.test_labels, digits, limit)
+    train_set = whole.train_images[train], whole.train_labels[train]
+    return Digits(*train_set, whole.test_images[test], whole.test_labels[test])
 
 
 def scaled(images: np.ndarray) -> np.ndarray:
@@ -97,20 +86,24 @@ def _bundled() -> Digits:
 
 
 def _mnist(data_dir: str) -> Digits:
-    """Read Keras's `mnist.npz`."""
+    """Read `mnist.npz` as Keras publishes it."""
     folder = Path(data_dir) if data_dir else data_home() / "mnist"
     path = folder if folder.suffix == ".npz" else folder / "mnist.npz"
     try:
         with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in MNIST_SHAPES}
+            digits = Digits(*(file[name] for name in ("x_train", "y_train", "x_test", "y_test")))
     except FileNotFoundError:
         raise InputError(
             f"{path} is missing; run `tutorial data fetch mnist`, or give its folder as data_dir"
         ) from None
     except Exception as error:  # damaged bytes raise errors of many kinds in zipfile and NumPy
         raise InputError(f"{path} is damaged ({error}); fetch it again") from None
-    for name, shape in MNIST_SHAPES.items():
-        if arrays[name].shape != shape or arrays[name].dtype != np.uint8:
-            found = f"{arrays[name].dtype} {arrays[name].shape}"
-            raise InputError(f"{path}: {name} is {found}, expected uint8 {shape}; fetch it again")
-    return Digits(*arrays.values())
+    for part in ("train", "test"):
+        images, labels = getattr(digits, f"{part}_images"), getattr(digits, f"{part}_labels")
+        found = images.dtype, images.shape, labels.dtype, labels.shape
+        if found != (np.uint8, (*labels.shape, 28, 28), np.uint8, (len(images),)):
+            raise InputError(
+                f"{path} holds {part} images {images.dtype} {images.shape} and labels "
+                f"{labels.dtype} {labels.shape}; expected uint8 (n, 28, 28) and uint8 (n,)"
+            )
+    return digits

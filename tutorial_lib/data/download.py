@@ -28,7 +28,6 @@ COCO_IMAGES = 123_287  # in both splits
 COCO_IMAGE_BYTES = 163_500  # mean over all images; single sizes are not published
 VOC_LISTS = "voc/VOCdevkit/VOC2012/ImageSets/Segmentation"
 
-RETRIES = 3  # of a failed request, after 1, 2 and 3 seconds
 TIMEOUT = 30  # seconds without a byte after which a connection counts as dead
 GIVE_UP = 20  # failures in a row after which the other files are not tried: there is no network
 
@@ -42,7 +41,7 @@ class RemoteFile:
         mirrors: Addresses, tried in this order.
         size: In bytes; 0 if it is not published.
         checksum: "sha256:…" or "md5:…"; None if none is published.
-        image_size: (width, height) of an image, which is decoded to its end; None otherwise.
+        image_size: (width, height) of an image, which has no checksum and is decoded instead.
         terms: Title, authors and license of the dataset that it holds.
     """
 
@@ -121,8 +120,7 @@ def fetch(
         name: A key of `DATASETS`.
         home: The data folder; None: `data_home()`.
         categories: COCO: fetch images with any of these; empty: "cat" for coco-cats, else all.
-        splits: COCO: which of "train" and "val".
-        limit: COCO: at most so many images per split; 0: all.
+        splits, limit: COCO: which of "train" and "val", and at most how many images per split.
         echo: Called with lines about what is done, the amount of data first.
         how: `mirrors`, `workers` and `progress` of `fetch_files`.
 
@@ -133,11 +131,11 @@ def fetch(
     file, home = DATASETS[name], home or data_home()
     echo(file.terms)
     get = functools.partial(fetch_files, home=home, echo=echo, **how)
-    if name == "mnist":
-        get([file])
-    elif name in ("coco", "coco-cats"):
+    if name.startswith("coco"):
         categories = categories or (("cat",) if name == "coco-cats" else ())
         _fetch_coco(file, home / "coco", get, echo, categories, splits, limit)
+    elif name == "mnist":
+        get([file])
     elif (home / COMPLETE[name]).is_file():
         echo(f"{home / COMPLETE[name]} is here already, nothing to fetch")
     else:
@@ -179,14 +177,9 @@ def _fetch_coco(file, root: Path, get, echo, categories, splits, limit) -> None:
 def _fetch_voc(file, root: Path, get, echo) -> None:
     """Fetch VOC and unpack what segmentation needs: photographs, masks and lists."""
     wanted = ("JPEGImages", "SegmentationClass", "SegmentationObject", "ImageSets/Segmentation")
-    prefixes = tuple(f"VOC2012/{folder}/" for folder in wanted)
-
-    def select(name: str) -> str | None:
-        name = name.removeprefix("VOCdevkit/")
-        return name if name.startswith(prefixes) else None
-
+    prefixes = tuple(f"VOCdevkit/VOC2012/{folder}/" for folder in wanted)
     (archive,) = get([file])
-    unpack(archive, root / "VOCdevkit", select, echo)
+    unpack(archive, root, lambda name: name if name.startswith(prefixes) else None, echo)
 
 
 def _fetch_sbd(file, root: Path, get, echo) -> None:
@@ -278,39 +271,28 @@ def _download(file: RemoteFile, path: Path, session, bar, stop: threading.Event)
     """
     import pooch
     import requests
-    import urllib3
 
-    part, shown, failures, received = path.with_name(f".{path.name}.part"), 0, [], []
+    part, shown, received, failures = path.with_name(f".{path.name}.part"), 0, [], []
+
+    def moved(count: int) -> None:
+        """Note that `count` bytes of the file are here."""
+        nonlocal shown
+        bar.update(count - shown)
+        shown = count
+        if stop.is_set():
+            raise _Refused("interrupted")
 
     def receive(url: str, output_file: str, _) -> None:
-        """Download to a temporary file that pooch verifies and renames, or tries again."""
-        nonlocal shown
-        if stop.is_set() or received.count(url) == 2:
-            raise _Refused("interrupted" if stop.is_set() else "sent wrong bytes twice")
+        """Download to a temporary file, whose hash pooch then verifies."""
         target = part if file.checksum else Path(output_file)
         start = part.stat().st_size if file.checksum and part.is_file() else 0
-        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
-        try:
-            if not start or start < file.size:  # a longer part is wrong, as pooch will find
-                with session.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
-                    start = _body_start(response, start, file.size)
-                    with target.open("ab" if start else "wb") as out:
-                        # Not decoded, because some servers declare a .tgz file as packed by them.
-                        for chunk in response.raw.stream(1 << 16, decode_content=False):
-                            out.write(chunk)
-                            bar.update(out.tell() - shown)
-                            shown = out.tell()
-                            if stop.is_set():
-                                raise _Refused("interrupted")
-        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            answered = isinstance(error, requests.HTTPError)
-            text = str(error) if answered else f"the connection failed ({type(error).__name__})"
-            if isinstance(error, ValueError):  # the address is invalid
-                raise _Refused(text) from None
-            raise requests.ConnectionError(text) from None
+        if received.count(url) == 2:
+            raise _Refused("sent wrong bytes twice")
+        if not start or start < file.size:  # a longer part is wrong, as its hash will show
+            _request(session, url, target, start, file.size, moved)
         received.append(url)
-        if problem := _image_problem(file, target):
-            raise ValueError(problem)
+        if not file.checksum and not _is_whole(file, target):
+            raise ValueError("the image is damaged or has another size than its annotation says")
         target.replace(output_file)
 
     try:
@@ -318,14 +300,11 @@ def _download(file: RemoteFile, path: Path, session, bar, stop: threading.Event)
         if not file.checksum:
             path.unlink(missing_ok=True)  # pooch cannot see that an image is damaged
         for url in file.mirrors:
-            remote = pooch.create(
-                path.parent,
-                "",
-                registry={path.name: file.checksum},
-                urls={path.name: url},
-                retry_if_failed=RETRIES,
-            )
-            try:
+            if stop.is_set():
+                break
+            known, urls = {path.name: file.checksum}, {path.name: url}
+            remote = pooch.create(path.parent, "", registry=known, urls=urls, retry_if_failed=3)
+            try:  # and three times more, after 1, 2 and 3 seconds, unless it is refused
                 remote.fetch(path.name, downloader=receive)
                 return ""
             except (_Refused, ValueError, requests.RequestException) as error:
@@ -335,49 +314,55 @@ def _download(file: RemoteFile, path: Path, session, bar, stop: threading.Event)
     return f"no mirror delivered {path} ({'; '.join(failures)}); it can be put there by hand"
 
 
-def _body_start(response, start: int, size: int) -> int:
-    """Return the byte of the file at which the body of a response begins, if it can be used."""
-    import requests
+def _request(session, url: str, target: Path, start: int, size: int, moved) -> None:
+    """Request a file from byte `start` on, and append what arrives to `target`.
 
-    status, headers = response.status_code, response.headers
-    if status in (408, 429) or status >= 500:
-        raise requests.HTTPError(f"answered {status}")
-    if status not in (200, 206):
-        raise _Refused(f"answered {status}")
-    if headers.get("Content-Type", "").startswith("text/html"):
-        raise _Refused("sent a web page instead of the file")
-    start = start if status == 206 else 0
-    promised = headers.get("Content-Length", "")
-    if size and promised.isdecimal() and start + int(promised) != size:
-        raise _Refused(f"offers {start + int(promised):,} bytes instead of {size:,}")
-    return start
+    Raises:
+        _Refused: if another request would be useless.
+        requests.RequestException: if it may succeed.
+    """
+    import requests
+    import urllib3
+
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
+    try:
+        with session.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
+            status, headers = response.status_code, response.headers
+            if status in (408, 429) or status >= 500:
+                raise requests.HTTPError(f"answered {status}")
+            if status not in (200, 206):
+                raise _Refused(f"answered {status}")
+            if headers.get("Content-Type", "").startswith("text/html"):
+                raise _Refused("sent a web page instead of the file")
+            start = start if status == 206 else 0
+            promised = headers.get("Content-Length", "")
+            if size and promised.isdecimal() and start + int(promised) != size:
+                raise _Refused(f"offers {start + int(promised):,} bytes instead of {size:,}")
+            with target.open("ab" if start else "wb") as out:
+                # Not decoded, because some servers declare a .tgz file as packed by them.
+                for chunk in response.raw.stream(1 << 16, decode_content=False):
+                    out.write(chunk)
+                    moved(out.tell())
+    except ValueError as error:  # the address is invalid
+        raise _Refused(f"the address is invalid ({type(error).__name__})") from None
+    except (requests.ConnectionError, urllib3.exceptions.HTTPError) as error:
+        raise requests.ConnectionError(f"the connection failed ({type(error).__name__})") from None
 
 
 def _is_whole(file: RemoteFile, path: Path) -> bool:
-    """Return whether a file is there with the published hash or the annotated image size."""
+    """Return whether a file has its published hash, or an image its size and all of its pixels."""
     import pooch
-
-    if not path.is_file() or _image_problem(file, path):
-        return False
-    algorithm, _, digits = (file.checksum or "").partition(":")
-    return not digits or pooch.file_hash(str(path), algorithm) == digits
-
-
-def _image_problem(file: RemoteFile, path: Path) -> str:
-    """Return why an image cannot be used; an empty text if it can, or if it is not an image."""
     from PIL import Image
 
-    if not file.image_size:
-        return ""
+    if file.checksum:
+        algorithm, _, digits = file.checksum.partition(":")
+        return path.is_file() and pooch.file_hash(str(path), algorithm) == digits
     try:
         with Image.open(path) as image:
-            width, height = image.size
-            if image.size != file.image_size:
-                return f"the image has {width}×{height} pixels, expected {file.image_size}"
             image.load()
-    except Exception as error:  # damaged bytes raise errors of many kinds in Pillow
-        return f"the image cannot be decoded ({error})"
-    return ""
+            return image.size == file.image_size
+    except Exception:  # damaged bytes raise errors of many kinds in Pillow
+        return False
 
 
 def unpack(archive: Path, folder: Path, select, echo: Callable[[str], None] = print) -> None:
