@@ -70,7 +70,7 @@ def main() -> None:
     options = parser.parse_args()
     size = options.size or (224 if options.weights else 188)
     notebook.start("quick", seed=options.seed)
-    from tutorial_lib.data import records
+    from tutorial_lib.data import pipeline, records
     from tutorial_lib.models import unet
     from tutorial_lib.training import finetune
 
@@ -84,7 +84,7 @@ def main() -> None:
             split, directories[part] = CocoSplit(options.tree, part), Path(name) / part
             recipes = [split.recipe(number, ["cat"]) for number in split.image_ids("cat")]
             records.write_records(recipes, directories[part])
-            batches[part] = records.segmentation_batches(
+            batches[part] = pipeline.segmentation_batches(
                 directories[part], size, network.output_shape[1], 8
             )
         val = list(batches["val"])

@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from tutorial_lib.data import coco, encoding, scenes
+from tutorial_lib.data import coco, records, scenes
 from tutorial_lib.errors import InputError
 from tutorial_tools.cli import main
 
@@ -128,9 +128,9 @@ def test_gray_cmyk_and_pictures_without_annotations(tree, tmp_path):
     assert [int(sample.labels.sum()) for sample in samples] == [16, 0, 16]
     assert (samples[2].image == samples[2].image[0, 0]).all()
     # TensorFlow cannot decode CMYK: such a file is encoded anew, the others stay as they are.
-    with Image.open(io.BytesIO(encoding.jpeg_bytes(samples[2]))) as picture:
+    with Image.open(io.BytesIO(records.jpeg_bytes(samples[2]))) as picture:
         assert picture.mode == "RGB"
-    assert encoding.jpeg_bytes(samples[1]) == samples[1].path.read_bytes()
+    assert records.jpeg_bytes(samples[1]) == samples[1].path.read_bytes()
 
 
 BROKEN = {

@@ -11,7 +11,7 @@ import tensorflow as tf
 from click.testing import CliRunner
 from PIL import Image
 
-from tutorial_lib.data import encoding, images, records, scenes, voc
+from tutorial_lib.data import images, pipeline, records, scenes, voc
 from tutorial_lib.data.coco import CocoSplit
 from tutorial_lib.data.images import Sample
 from tutorial_lib.data.voc import CLASSES, VocTree, colormap
@@ -293,17 +293,17 @@ def test_a_jpeg_is_stored_as_it_is(tmp_path, options):
     noise = np.random.default_rng(0).integers(0, 256, (200, 90, 3), dtype=np.uint8)
     Image.fromarray(noise).save(path, comment=b"\xff\xd5 is no marker here", **options)
     sample = Sample("a", images.read_photograph(path), np.zeros((200, 90), np.uint8), path)
-    assert encoding.jpeg_bytes(sample) == path.read_bytes()
+    assert records.jpeg_bytes(sample) == path.read_bytes()
 
 
-def test_a_jpeg_that_tensorflow_would_refuse_is_encoded_anew(tmp_path):
+def test_a_jpeg_with_a_damaged_end_can_be_decoded(tmp_path):
     path = tmp_path / "a.jpg"
     noise = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
     Image.fromarray(noise).save(path)
     content = path.read_bytes()
     path.write_bytes(content[:-6] + b"\xff\xfe\xff\x00" + content[-2:])  # leads beyond the end
     sample = Sample("a", images.read_photograph(path), noise, path)
-    decoded = tf.io.decode_jpeg(encoding.jpeg_bytes(sample), channels=3).numpy()
+    decoded = records.decode_jpeg(records.jpeg_bytes(sample)).numpy()
     assert np.abs(decoded.astype(int) - sample.image).mean() < 3
 
 
@@ -327,36 +327,37 @@ def labeled(number, *classes):
 def test_rare_classes_are_drawn_more_often(tmp_path):
     samples = [labeled(n, 8) for n in range(6)] + [labeled(6, 8, 10), labeled(7, 10)]
     records.write_records(samples, tmp_path, shards=1)
-    rarities = records.rarities(records.class_pixels(tmp_path))
-    np.testing.assert_allclose(rarities, [8 / 7] * 6 + [4, 4])
+    weights = pipeline.sampling_weights(pipeline.class_pixels(tmp_path))
+    np.testing.assert_allclose(weights, [8 / 7] * 6 + [4, 4])
 
-    def draw(seed, chances):
-        drawn = records.read_records(tmp_path, seed, chances=chances)
+    def draw(seed, weights):
+        repeats = pipeline.draw_repeats(weights, seed)
+        drawn = records.read_records(tmp_path, seed, repeats)
         return np.bincount([int(r["id"].numpy()) for r in drawn], minlength=8)
 
-    share = rarities / rarities.sum() * 8
-    times = np.array([draw(seed, rarities) for seed in range(40)])
+    share = weights / weights.sum() * 8
+    times = np.array([draw(seed, weights) for seed in range(40)])
     assert (times.sum(axis=1) == 8).all() and (np.abs(times - share) < 1).all()
     np.testing.assert_allclose(times.mean(axis=0), share, atol=0.25)
     assert draw(1, np.ones(8)).tolist() == [1] * 8
     assert draw(1, [0, 0, 0, 0, 0, 0, 0, 3]).tolist() == [0] * 7 + [8]
-    crops = records.crop_batches(
-        tmp_path, 30, 8, seed=0, scales=(1, 1), chances=rarities**2, epochs=(0, 5)
+    crops = pipeline.crop_batches(
+        tmp_path, 30, 8, seed=0, scales=(1, 1), weights=weights**2, epochs=(0, 5)
     )
     labels = np.concatenate([y for _, y in crops.as_numpy_iterator()])
     assert len(labels) == 40 and np.mean((labels == 10).any(axis=(1, 2))) > 0.7
 
 
-def test_frequent_classes_are_thinned_out(tmp_path):
+def test_pixels_of_frequent_classes_are_subsampled(tmp_path):
     records.write_records([labeled(n, 8, 8, 10, 255) for n in range(8)], tmp_path)
-    pixels = records.class_pixels(tmp_path)
+    pixels = pipeline.class_pixels(tmp_path)
     assert pixels.shape == (8, 256) and pixels[3, [0, 8, 10, 255]].tolist() == [540, 180, 90, 90]
-    keep = records.thinning(pixels, 0.5)
+    keep = pipeline.keep_probabilities(pixels, 0.5)
     np.testing.assert_allclose(keep[[0, 8, 10, 11, 255]], [6**-0.5, 2**-0.5, 1, 1, 1])
-    assert (records.thinning(pixels, 0) == 1).all()
+    assert (pipeline.keep_probabilities(pixels, 0) == 1).all()
     cut = {"size": 24, "batch_size": 8, "seed": 0, "epochs": (0, 1)}
-    ((images, whole),) = records.crop_batches(tmp_path, **cut)
-    ((same, thin),) = records.crop_batches(tmp_path, **cut, keep=keep)
+    ((images, whole),) = pipeline.crop_batches(tmp_path, **cut)
+    ((same, thin),) = pipeline.crop_batches(tmp_path, **cut, keep=keep)
     whole, thin = whole.numpy(), thin.numpy()
     assert np.array_equal(images, same) and set(np.unique(thin[whole != thin])) == {255}
     for label in (0, 8, 10):
@@ -373,8 +374,8 @@ def test_picture_and_labels_stay_together(tmp_path):
 
     records.write_records(samples(), tmp_path)
     for name, batches in {
-        "U-Net": records.segmentation_batches(tmp_path, 60, 40, 7, seed=0),
-        "crops": records.crop_batches(tmp_path, 40, 7, seed=0),
+        "U-Net": pipeline.segmentation_batches(tmp_path, 60, 40, 7, seed=0),
+        "crops": pipeline.crop_batches(tmp_path, 40, 7, seed=0),
     }.items():
         (pictures, labels), *_ = batches.as_numpy_iterator()
         border = (pictures.shape[1] - 40) // 2
@@ -388,9 +389,9 @@ def test_picture_and_labels_stay_together(tmp_path):
         assert set(np.unique(labels)) <= {0, 1, 255}
 
 
-def test_mirrored_borders():
+def test_reflection_padding():
     line = np.arange(4.0)[:, None, None] * np.ones((1, 4, 1))
-    padded = records.mirror_pad(line, 12).numpy()[:, 0, 0]
+    padded = pipeline.reflection_pad(line, 12).numpy()[:, 0, 0]
     assert padded.tolist() == [2, 3, 2, 1, 0, 1, 2, 3, 2, 1, 0, 1]
 
 

@@ -11,7 +11,7 @@ import textwrap
 import numpy as np
 import pytest
 
-from tutorial_lib.data import records
+from tutorial_lib.data import pipeline, records
 from tutorial_lib.data.images import Sample
 from tutorial_lib.errors import InputError
 
@@ -29,7 +29,7 @@ if "TWO_DEVICES" in os.environ:  # stand-ins for two GPUs
 notebook.start("quick", seed=5)
 import keras, numpy as np
 from tutorial_lib.training import loop, losses
-from tutorial_lib.data import records
+from tutorial_lib.data import pipeline
 from tutorial_lib.models import unet
 
 folder = Path(sys.argv[1])
@@ -40,10 +40,9 @@ def build(lr=3e-3, **adam):
     net.compile(keras.optimizers.Adam(lr, **adam), loss=losses.cross_entropy_and_dice)
     return net
 
-def stream(first, end, size=4, shard=(0, 1)):
-    return records.segmentation_batches(
-        folder / "records", 44, 28, size,
-        seed=5, scales=(0.8, 1.2), epochs=(first, end), shard=shard,
+def stream(first, end):
+    return pipeline.segmentation_batches(
+        folder / "records", 44, 28, 4, seed=5, scales=(0.8, 1.2), epochs=(first, end)
     )
 """
 
@@ -144,7 +143,7 @@ index, count = distributed.share(place) if place else (0, 1)
 with place.scope() if place else contextlib.nullcontext():
     net = build()
 history = loop.train(
-    net, lambda a, b: stream(a, b, 4 // count, (index, count)), epochs=2, steps=4, strategy=place,
+    net, stream, epochs=2, steps=4, strategy=place,
     validation=stream(90, 91) if sys.argv[2] == "validate" else None,
 )
 print([f"{loss:.5f}" for loss in history["loss"]], sorted(history), f"{index}/{count}")
@@ -302,7 +301,7 @@ def test_half_precision_trains_and_resumes(folder, tmp_path):
         assert isinstance(net.optimizer, keras.optimizers.LossScaleOptimizer)
 
         def stream(first, end):
-            return records.segmentation_batches(
+            return pipeline.segmentation_batches(
                 folder / "records", 44, 28, 8, seed=5, epochs=(first, end)
             )
 

@@ -348,7 +348,7 @@ def _problems(kind, folder, split, categories):
     """Yield None for each image that is read, and a line for each problem."""
     if kind == "records":
         records = _records()
-        ids = range(records.listed(folder)["records"])
+        ids = range(records.count(folder))
         damage = records.find_damage(folder)
     elif kind == "voc":
         from tutorial_lib.data.voc import VocTree

@@ -44,7 +44,7 @@ def strategy() -> tf.distribute.Strategy:
 
 
 def share(strategy: tf.distribute.Strategy) -> tuple[int, int]:
-    """Return (i, n): this process is the i-th of n and reads every n-th picture, from i on."""
+    """Return (i, n): this process is the i-th of n and trains on every n-th image, from i on."""
     resolver = strategy.cluster_resolver
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) or resolver is None:
         return 0, 1
@@ -67,7 +67,8 @@ def fit(
     Args:
         model: Compiled within `strategy.scope()`, with one loss that is a mean over the pixels
             that are not void.
-        data: Batches of images and labels for this process, `steps` of them for each epoch.
+        data: Batches of images and labels, `steps` of them for each epoch; every process reads the
+            same batches and takes its share of each.
         strategy: As from `strategy`.
         epochs, first: Train the epochs first, first + 1, …, epochs - 1.
         steps: Steps an epoch.
@@ -119,11 +120,13 @@ def training_step(model: keras.Model, strategy: tf.distribute.Strategy) -> Calla
 
 
 def _dealt_out(data: tf.data.Dataset, strategy: tf.distribute.Strategy):
-    """Split each batch of this process among its devices, one picture after the other."""
-    devices = strategy.num_replicas_in_sync // share(strategy)[1]
+    """Split each batch among all devices, one image after the other; keep the part of ours."""
+    devices = strategy.num_replicas_in_sync
+    process, processes = share(strategy)
+    ours = devices // processes
 
     def parts(images, labels):
-        numbers = tf.data.Dataset.range(devices)
+        numbers = tf.data.Dataset.range(process * ours, (process + 1) * ours)
         return numbers.map(lambda n: (images[n::devices], labels[n::devices]))
 
     return strategy.distribute_datasets_from_function(lambda context: data.flat_map(parts))

@@ -75,7 +75,8 @@ FULL = {
 }
 # Photographs: a body that ImageNet trained, and not many pictures to train on, most of which show
 # the same few classes. So the body stays as it is, rare classes are shown more often (`rarity` is a
-# power of `records.rarities`), and of frequent ones only a part of the pixels counts (`thinning`).
+# power of `pipeline.sampling_weights`), and of frequent ones only a part of the pixels counts
+# (`thinning`, that of `pipeline.keep_probabilities`).
 PHOTOS_QUICK = {
     "scenes": 0,
     "validation": 0,
@@ -176,15 +177,15 @@ def batches_from(folder: Path, settings, seed: int, stride: int) -> Callable:
         seed: Of the whole run.
         stride: Of the net, so that each stage sees other crops.
     """
-    from tutorial_lib.data import records
+    from tutorial_lib.data import pipeline
 
     size, batch, scales = settings["crop"], settings["batch_size"], settings["scales"]
     options = {"scales": scales}
     if "rarity" in settings:
-        pixels = records.class_pixels(folder)
-        options["chances"] = records.rarities(pixels) ** settings["rarity"]
-        options["keep"] = records.thinning(pixels, settings["thinning"])
-    return lambda epoch: records.crop_batches(
+        pixels = pipeline.class_pixels(folder)
+        options["weights"] = pipeline.sampling_weights(pixels, settings["rarity"])
+        options["keep"] = pipeline.keep_probabilities(pixels, settings["thinning"])
+    return lambda epoch: pipeline.crop_batches(
         folder, size, batch, seed * 10_007 + stride * 101 + epoch, **options
     )
 

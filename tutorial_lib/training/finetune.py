@@ -7,7 +7,7 @@ from pathlib import Path
 
 import keras
 
-from tutorial_lib.data import records
+from tutorial_lib.data import pipeline, records
 from tutorial_lib.models import backbones
 from tutorial_lib.training import loop, losses
 
@@ -89,7 +89,7 @@ def fine_tune(
     sides = net.input_shape[1], net.output_shape[1]
 
     def stream(first: int, end: int):
-        return records.segmentation_batches(
+        return pipeline.segmentation_batches(
             folder, *sides, batch_size, seed, scales=(0.7, 1.8), epochs=(first, end)
         )
 

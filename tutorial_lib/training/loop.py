@@ -50,7 +50,7 @@ def train(
     Args:
         model: Compiled, within the strategy's scope if there is one.
         stream: Called with (first, end), returns the batches of these epochs one after the other;
-            see `records.segmentation_batches`.
+            see `pipeline.segmentation_batches`.
         epochs: How many in all.
         steps: Batches an epoch.
         validation: Batches to score after each epoch.

@@ -170,7 +170,7 @@ def with_border_weights(batches, strength: float = 10.0, sigma: float = 5.0):
 
     Args:
         batches: tf.data pairs of pictures and uint8 labels (batch, height, width), as from
-            `records.segmentation_batches`.
+            `pipeline.segmentation_batches`.
         strength, sigma: As for `border_weights`.
 
     Returns:

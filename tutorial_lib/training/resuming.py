@@ -2,7 +2,7 @@
 
 Everything that the next step depends on is saved at the end of an epoch, in one file that appears
 under its name when it is whole: weights, the optimizer's memory, the losses so far. What an epoch
-shows the net depends on its number alone (`records.segmentation_batches`), so that needs no saving.
+shows the net depends on its number alone (`pipeline.segmentation_batches`), so that needs no saving.
 """
 
 from __future__ import annotations
