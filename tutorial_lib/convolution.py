@@ -1,13 +1,13 @@
-"""Convolution arithmetic: sizes, NumPy reference operators with gradients, the matrix.
+"""Convolution arithmetic: sizes, NumPy reference operators with gradients, the convolution matrix.
 
 Sizes follow Dumoulin & Visin, "A guide to convolution arithmetic for deep learning", 2016
 (arXiv:1603.07285). As in every deep learning library, "convolution" means cross-correlation: the
 kernel is not flipped.
 
 Images are NHWC. Kernels are laid out as in Keras: (height, width, in, out) for a convolution,
-(height, width, out, in) for a transposed one, so that the very array of a convolution serves its
-transpose. Every operator is one product of matrices between two moves of data: `_gather` lays the
-windows out as rows (im2col), `_scatter` adds rows back to where they came from (col2im).
+(height, width, out, in) for a transposed one, so that the array of a convolution serves its
+transpose too. Every operator is one matrix product between two rearrangements: `_gather` copies
+the windows into rows (im2col), `_scatter` adds rows back to where they came from (col2im).
 """
 
 from __future__ import annotations
@@ -19,13 +19,16 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from tutorial_lib.errors import InputError
+from tutorial_lib.errors import InputError, check_whole_number
 
 if TYPE_CHECKING:
     from scipy import sparse
 
 Padding = str | int | Sequence
 Pair = int | tuple[int, int]
+
+LARGEST = 1_000_000  # of sizes, strides, dilations, paddings and channels
+MOST_VALUES = 2**30  # of the matrix of windows: eight gigabytes
 
 
 def output_size(i: int, k: int, s: int = 1, p: int = 0, d: int = 1) -> int:
@@ -41,17 +44,17 @@ def output_size(i: int, k: int, s: int = 1, p: int = 0, d: int = 1) -> int:
         d: Dilation: distance between neighboring kernel elements; 1 is an ordinary kernel.
 
     Raises:
-        InputError: if a size, stride or dilation is below 1, padding is negative, one of them is
-            no whole number, or the kernel does not fit.
+        InputError: if a number is not whole, a size, stride or dilation is below 1, padding is
+            negative, or the kernel does not fit.
     """
-    _check(i=i, k=k, s=s, p=p, d=d)
-    reach = d * (k - 1) + 1
-    if reach > i + 2 * p:
+    i, k, s, p, d = _whole(i=i, k=k, s=s, p=p, d=d)
+    effective = d * (k - 1) + 1
+    if effective > i + 2 * p:
         raise InputError(
-            f"a kernel that reaches over {reach} pixels does not fit into {i + 2 * p} pixels, "
-            "padding included; use a larger input, more padding or a smaller kernel"
+            f"a kernel of effective size {effective} does not fit into {i + 2 * p} pixels, padding "
+            "included; use a larger input, more padding or a smaller kernel"
         )
-    return (i + 2 * p - reach) // s + 1
+    return (i + 2 * p - effective) // s + 1
 
 
 def transposed_output_size(
@@ -64,14 +67,13 @@ def transposed_output_size(
     maps to i. With stride s there are s of them; `output_padding` picks one.
 
     Raises:
-        InputError: if a size, stride or dilation is below 1, padding is negative, the output
-            padding is not between 0 and s - 1, or nothing would be left.
+        InputError: as `output_size`, or if the output padding is not between 0 and s - 1, or
+            nothing would be left.
     """
-    _check(i=i, k=k, s=s, p=p, d=d)
-    _check(output_padding=output_padding)
-    if output_padding >= s:
-        raise InputError(f"output_padding={output_padding} must lie between 0 and s - 1 = {s - 1}")
-    size = s * (i - 1) + d * (k - 1) + 1 - 2 * p + output_padding
+    i, k, s, p, d, extra = _whole(i=i, k=k, s=s, p=p, d=d, output_padding=output_padding)
+    if extra >= s:
+        raise InputError(f"output_padding={extra} must lie between 0 and s - 1 = {s - 1}")
+    size = s * (i - 1) + d * (k - 1) + 1 - 2 * p + extra
     if size < 1:
         raise InputError(f"with p={p} nothing is left of the output; use less padding")
     return size
@@ -83,9 +85,9 @@ def same_padding(i: int, k: int, s: int = 1, d: int = 1) -> tuple[int, int]:
     They make the output ⌈i / s⌉ long. If their number is odd, the extra zero goes to the end.
 
     Raises:
-        InputError: if a size, stride or dilation is below 1.
+        InputError: if a size, stride or dilation is no whole number, or below 1.
     """
-    _check(i=i, k=k, s=s, d=d)
+    i, k, s, d = _whole(i=i, k=k, s=s, d=d)
     total = max((-(-i // s) - 1) * s + d * (k - 1) + 1 - i, 0)
     return total // 2, total - total // 2
 
@@ -106,8 +108,8 @@ def conv2d(
         stride, dilation: One number, or one for each axis.
         padding: "VALID", "SAME" with TensorFlow's rule, a number of zeros for all sides, or
             ((top, bottom), (left, right)).
-        groups: The channels are cut into so many parts, and each part of the output reads only
-            its part of the input. With as many groups as channels: a depthwise convolution.
+        groups: Number of equal parts of the channels; each part of the output reads only its part
+            of the input. As many groups as channels make a depthwise convolution.
 
     Returns:
         (batch, out height, out width, out), of the inputs' type; integers become int64.
@@ -117,8 +119,8 @@ def conv2d(
     """
     x, w = _checked(x, w, groups)
     axes, shape = _direct_axes(x, w, stride, padding, dilation)
-    # One product of matrices: each row a window, each column a kernel.
-    return _as_maps(_gather(x, axes, groups) @ _as_matrix(w, groups), shape)
+    # One matrix product: each row is a window, each column a kernel.
+    return _as_images(_gather(x, axes, groups) @ _as_matrix(w, groups), shape)
 
 
 def conv2d_grad(
@@ -139,8 +141,7 @@ def conv2d_grad(
     """
     x, w = _checked(x, w, groups)
     axes, shape = _direct_axes(x, w, stride, padding, dilation)
-    _check_upstream(upstream, (*shape, w.shape[-1]))
-    rows = _as_rows(upstream, groups)
+    rows = _as_rows(_upstream(upstream, (*shape, w.shape[-1])), groups)
     to_x = _scatter(rows @ _as_matrix(w, groups).mT, axes, x.shape)
     to_w = _gather(x, axes, groups).mT @ rows
     return to_x, _as_kernels(to_w, w.shape)
@@ -155,15 +156,14 @@ def conv2d_transpose(
     output_padding: Pair | None = None,
     groups: int = 1,
 ) -> np.ndarray:
-    """Apply the transpose of a convolution: each input pixel stamps a scaled kernel.
+    """Apply the transpose of a convolution: each input pixel adds a scaled kernel to the output.
 
     Args:
         x: (batch, height, width, in).
         w: (kernel height, kernel width, out / groups, in).
         stride, dilation, groups: Those of the direct convolution.
-        padding: As for `conv2d`, meant for the direct convolution: what it would have added is
-            cut off.
-        output_padding: Rows and columns added at the end, below the stride. By default as in
+        padding: That of the direct convolution, as for `conv2d`; it is cropped.
+        output_padding: Rows and columns added at the end, fewer than the stride. By default as in
             Keras: "SAME" makes the output stride × input, "VALID" at least that, and numbers of
             zeros add nothing.
 
@@ -198,9 +198,8 @@ def conv2d_transpose_grad(
     """
     x, w = _checked(x, w, groups, transposed=True)
     axes, shape = _transposed_axes(x, w, stride, padding, dilation, output_padding, groups)
-    _check_upstream(upstream, shape)
-    windows = _gather(upstream, axes, groups)
-    to_x = _as_maps(windows @ _as_matrix(w, groups), x.shape[:3])
+    windows = _gather(_upstream(upstream, shape), axes, groups)
+    to_x = _as_images(windows @ _as_matrix(w, groups), x.shape[:3])
     return to_x, _as_kernels(windows.mT @ _as_rows(x, groups), w.shape)
 
 
@@ -231,19 +230,22 @@ def convolution_matrix(
     """
     from scipy import sparse
 
-    w = np.asarray(w)
-    inputs, outputs = w.shape[2] * groups, w.shape[3]
+    height, width = _pair(i=input_shape)
+    if height * width > MOST_VALUES:
+        raise InputError(f"input_shape={input_shape} is too large; take a smaller image")
+    w = _array("w", w)
+    inputs = w.shape[2] * _whole(groups=groups)[0] if w.ndim == 4 else 1
     # Gathering the numbers of the pixels, not their values, tells where each weight belongs.
-    numbers = np.arange(1, math.prod(input_shape) * inputs + 1).reshape(1, *input_shape, inputs)
+    numbers = np.arange(1, height * width * inputs + 1).reshape(1, height, width, inputs)
     numbers, w = _checked(numbers, w, groups)
     axes, shape = _direct_axes(numbers, w, stride, padding, dilation)
     columns = _gather(numbers, axes, groups)[..., None]  # (groups, windows, weights, 1)
     values = _as_matrix(w, groups)[:, None]  # (groups, 1, weights, outputs of the group)
-    windows, channels = np.arange(math.prod(shape)), np.arange(outputs)
-    rows = windows[:, None, None] * outputs + channels.reshape(groups, 1, 1, -1)
+    windows, channels = np.arange(math.prod(shape)), np.arange(w.shape[3])
+    rows = windows[:, None, None] * w.shape[3] + channels.reshape(groups, 1, 1, -1)
     columns, values, rows = np.broadcast_arrays(columns, values, rows)
     real = columns > 0  # padding has the number 0
-    size = (len(windows) * outputs, numbers.size)
+    size = (len(windows) * w.shape[3], numbers.size)
     return sparse.csr_array((values[real], (rows[real], columns[real] - 1)), shape=size)
 
 
@@ -251,73 +253,66 @@ def insert_zeros(x: np.ndarray, stride: Pair) -> np.ndarray:
     """Put stride - 1 zeros between neighboring pixels of NHWC images.
 
     Raises:
-        InputError: if a stride is below 1.
+        InputError: if x is no batch of images, or a stride is no whole number, or below 1.
     """
-    rows, columns = _pair(stride)
-    _check(s=min(rows, columns))
+    x, (down, across) = _array("x", x), _pair(s=stride)
+    if x.ndim != 4 or not x.size:
+        raise InputError(f"expected x (batch, height, width, channels), got {x.shape}")
     batch, height, width, channels = x.shape
-    spread = np.zeros(
-        (batch, (height - 1) * rows + 1, (width - 1) * columns + 1, channels), x.dtype
-    )
-    spread[:, ::rows, ::columns] = x
+    shape = (batch, (height - 1) * down + 1, (width - 1) * across + 1, channels)
+    if math.prod(shape) > MOST_VALUES:
+        raise InputError(f"the result {shape} is too large; use a smaller image or stride")
+    spread = np.zeros(shape, x.dtype)
+    spread[:, ::down, ::across] = x
     return spread
 
 
 def receptive_field(stack: Sequence[tuple[int, ...]]) -> list[tuple[int, int]]:
-    """Return how much of the input one output pixel sees, layer by layer.
+    """Return the receptive field of one output pixel, layer by layer.
 
     Args:
         stack: (kernel, stride) or (kernel, stride, dilation) of each layer, first layer first.
             Pooling counts like a convolution.
 
     Returns:
-        One pair a layer: receptive field in input pixels, and jump, the distance in input pixels
-        between the fields of neighboring outputs.
+        For each layer the receptive field in input pixels, and the cumulative stride: the distance
+        in input pixels between the receptive fields of neighboring outputs.
 
     Raises:
-        InputError: if a size, stride or dilation is below 1.
+        InputError: if a layer is no such tuple, or a number is no whole number, or below 1.
     """
-    field, jump, pairs = 1, 1, []
-    for k, s, *rest in stack:
-        d = rest[0] if rest else 1
-        _check(k=k, s=s, d=d)
-        field += d * (k - 1) * jump
-        jump *= s
-        pairs.append((field, jump))
+    if not isinstance(stack, Sequence):
+        raise InputError(f"expected the layers (kernel, stride), got {stack!r}")
+    field, cumulative_stride, pairs = 1, 1, []
+    for layer in stack:
+        if not isinstance(layer, Sequence) or len(layer) not in (2, 3):
+            raise InputError(f"expected (kernel, stride) or (kernel, stride, dilation): {layer!r}")
+        k, s, d = _whole(**dict(zip("ksd", (*layer, 1), strict=False)))
+        field += d * (k - 1) * cumulative_stride
+        cumulative_stride *= s
+        pairs.append((field, cumulative_stride))
     return pairs
 
 
 def parameter_count(
     kernel: Pair, inputs: int, outputs: int, bias: bool = True, groups: int = 1
 ) -> int:
-    """Return the weights and biases of a convolution layer; the image's size does not matter.
+    """Return the number of weights and biases of a convolution, whatever the image size.
 
     Raises:
-        InputError: if `groups` does not divide both numbers of channels.
+        InputError: if a number is no whole number, or `groups` does not divide the channels.
     """
-    height, width = _pair(kernel)
-    if groups < 1 or inputs % groups or outputs % groups:
+    height, width = _pair(k=kernel)
+    inputs, outputs, groups = _whole(inputs=inputs, outputs=outputs, groups=groups)
+    if inputs % groups or outputs % groups:
         raise InputError(f"groups={groups} must divide the {inputs} and {outputs} channels")
-    return (height * width * (inputs // groups) + bias) * outputs
-
-
-def multiply_adds(
-    kernel: Pair, inputs: int, outputs: int, output_shape: tuple[int, int], groups: int = 1
-) -> int:
-    """Return the number of multiplications that a convolution layer needs for one image.
-
-    Args:
-        kernel: Side of the kernel, or (height, width).
-        inputs, outputs, groups: Channels, and the parts that they are cut into.
-        output_shape: (height, width) of the layer's output.
-    """
-    weights = parameter_count(kernel, inputs, outputs, bias=False, groups=groups)
-    return weights * math.prod(output_shape)
+    return (height * width * (inputs // groups) + bool(bias)) * outputs
 
 
 class _Axis(NamedTuple):
-    """How windows lie along one axis of the direct convolution."""
+    """How the windows lie along one axis of the direct convolution."""
 
+    size: int  # of the input
     kernel: int
     stride: int
     dilation: int
@@ -325,8 +320,16 @@ class _Axis(NamedTuple):
     after: int
     windows: int
 
+    @property
+    def padded(self) -> int:
+        return self.before + self.size + self.after
+
+    @property
+    def effective_kernel(self) -> int:
+        return self.dilation * (self.kernel - 1) + 1
+
     def cells(self, offset: int) -> slice:
-        """Return the places of kernel cell `offset` in all windows, in the padded input."""
+        """Return the places of kernel element `offset` in all windows, in the padded input."""
         start = offset * self.dilation
         return slice(start, start + self.stride * (self.windows - 1) + 1, self.stride)
 
@@ -334,13 +337,12 @@ class _Axis(NamedTuple):
 def _gather(x: np.ndarray, axes: Sequence[_Axis], groups: int) -> np.ndarray:
     """Copy all windows of NHWC images into rows: (groups, windows, kernel h · kernel w · in).
 
-    This is what the literature calls im2col.
+    The literature calls this im2col.
     """
+    rows, columns = axes
     pads = [(axis.before, axis.after) for axis in axes]
     padded = np.pad(x, ((0, 0), *pads, (0, 0)))
-    reach = [axis.dilation * (axis.kernel - 1) + 1 for axis in axes]
-    views = sliding_window_view(padded, reach, axis=(1, 2))
-    (rows, columns) = axes
+    views = sliding_window_view(padded, [axis.effective_kernel for axis in axes], axis=(1, 2))
     views = views[:, :: rows.stride, :: columns.stride, :, :: rows.dilation, :: columns.dilation]
     # Output padding can make room for one more window, which no input pixel belongs to.
     views = views[:, : rows.windows, : columns.windows]
@@ -357,16 +359,12 @@ def _scatter(rows: np.ndarray, axes: Sequence[_Axis], shape: Sequence[int]) -> n
     """
     batch, height, width, channels = shape
     down, across = axes
-    groups = len(rows)
     parts = rows.reshape(
-        groups, batch, down.windows, across.windows, down.kernel, across.kernel, channels // groups
+        len(rows), batch, down.windows, across.windows, down.kernel, across.kernel, -1
     )
     parts = parts.transpose(4, 5, 1, 2, 3, 0, 6)
     parts = parts.reshape(*parts.shape[:5], channels)
-    padded = np.zeros(
-        (batch, down.before + height + down.after, across.before + width + across.after, channels),
-        rows.dtype,
-    )
+    padded = np.zeros((batch, down.padded, across.padded, channels), rows.dtype)
     for row, column in np.ndindex(down.kernel, across.kernel):
         padded[:, down.cells(row), across.cells(column)] += parts[row, column]
     return padded[:, down.before :, across.before :][:, :height, :width]
@@ -382,128 +380,121 @@ def _as_kernels(matrix: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     return matrix.transpose(1, 0, 2).reshape(shape)
 
 
-def _as_rows(maps: np.ndarray, groups: int) -> np.ndarray:
-    """Return the pixels of NHWC maps as rows: (groups, pixels, channels of the group)."""
-    return maps.reshape(-1, groups, maps.shape[3] // groups).transpose(1, 0, 2)
+def _as_rows(images: np.ndarray, groups: int) -> np.ndarray:
+    """Return the pixels of NHWC images as rows: (groups, pixels, channels of the group)."""
+    return images.reshape(-1, groups, images.shape[3] // groups).transpose(1, 0, 2)
 
 
-def _as_maps(rows: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """Undo `_as_rows` for maps of `shape` (batch, height, width)."""
+def _as_images(rows: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """Undo `_as_rows` for images of `shape` (batch, height, width)."""
     return rows.transpose(1, 0, 2).reshape(*shape, -1)
 
 
 def _direct_axes(x, w, stride, padding, dilation):
     """Return the two axes of a convolution, and (batch, out height, out width)."""
     axes = []
-    for i, k, s, d, pad in zip(
-        x.shape[1:3],
-        w.shape[:2],
-        _pair(stride),
-        _pair(dilation),
-        _axis_paddings(padding),
-        strict=True,
-    ):
+    pairs = _pair(s=stride), _pair(d=dilation), _paddings(padding)
+    for i, k, s, d, pad in zip(x.shape[1:3], w.shape[:2], *pairs, strict=True):
         before, after = _zeros_added(pad, i, k, s, d)
         windows = output_size(i + before + after, k, s, 0, d)  # raises if the kernel does not fit
-        axes.append(_Axis(k, s, d, before, after, windows))
+        axes.append(_Axis(i, k, s, d, before, after, windows))
+    _check_memory(len(x) * x.shape[3], axes)
     return axes, (len(x), axes[0].windows, axes[1].windows)
 
 
 def _transposed_axes(x, w, stride, padding, dilation, output_padding, groups):
     """Return the axes of the direct convolution, and the shape of the transposed one's output."""
-    axes, sizes = [], []
-    extras = (None, None) if output_padding is None else _pair(output_padding)
-    for i, k, s, d, pad, extra in zip(
-        x.shape[1:3],
-        w.shape[:2],
-        _pair(stride),
-        _pair(dilation),
-        _axis_paddings(padding),
-        extras,
-        strict=True,
-    ):
+    axes = []
+    extras = (None, None) if output_padding is None else _pair(output_padding=output_padding)
+    pairs = _pair(s=stride), _pair(d=dilation), _paddings(padding), extras
+    for i, k, s, d, pad, extra in zip(x.shape[1:3], w.shape[:2], *pairs, strict=True):
         size = _transposed_size(i, k, s, d, pad, extra)
-        before, after = _zeros_added(pad, size, k, s, d)
-        axes.append(_Axis(k, s, d, before, after, i))
-        sizes.append(size)
-    return axes, (len(x), *sizes, w.shape[2] * groups)
+        axes.append(_Axis(size, k, s, d, *_zeros_added(pad, size, k, s, d), i))
+    channels = w.shape[2] * groups
+    _check_memory(len(x) * channels, axes)
+    return axes, (len(x), axes[0].size, axes[1].size, channels)
 
 
 def _transposed_size(i: int, k: int, s: int, d: int, pad, extra: int | None) -> int:
     """Return the output size of a transposed convolution along one axis, for any padding."""
-    reach = d * (k - 1) + 1
     if pad == "SAME":
-        size = i * s if extra is None else (i - 1) * s + reach % 2 + extra
+        size = i * s if extra is None else (i - 1) * s + (d * (k - 1) + 1) % 2 + extra
         if -(-size // s) != i:
             raise InputError(
                 f"a SAME convolution with stride {s} does not map {size} pixels to {i}; "
                 "choose another output_padding, or none"
             )
         return size
+    size = transposed_output_size(i, k, s, 0, d, extra or 0)
     if pad == "VALID":
-        size = transposed_output_size(i, k, s, 0, d, extra or 0)
         # Kernels smaller than the stride leave gaps; Keras keeps the one after the last kernel.
         return max(size, s * i) if extra is None else size
-    size = transposed_output_size(i, k, s, 0, d, extra or 0) - sum(pad)
-    if size < 1:
+    if size <= sum(pad):
         raise InputError(f"padding={pad} leaves nothing of the output; use less")
-    return size
+    return size - sum(pad)
 
 
-def _axis_paddings(padding: Padding) -> list:
+def _paddings(padding: Padding) -> list:
     """Return "VALID", "SAME" or (before, after) for each of the two axes."""
     if isinstance(padding, str):
         if padding.upper() not in ("VALID", "SAME"):
             raise InputError(f"padding={padding!r} is not known; use VALID, SAME or numbers")
         return [padding.upper()] * 2
-    if np.ndim(padding) == 0:
-        sides = [(padding, padding)] * 2
-    elif np.shape(padding) == (2, 2):
-        sides = [tuple(side) for side in padding]
-    else:
+    if not isinstance(padding, Sequence):
+        return [_pair(p=padding)] * 2
+    if len(padding) != 2 or not all(isinstance(side, Sequence) for side in padding):
         raise InputError(f"padding={padding!r} must be a number or ((top, bottom), (left, right))")
-    _check(p=min(min(side) for side in sides))
-    return sides
+    return [_pair(p=side) for side in padding]
 
 
 def _zeros_added(pad, i: int, k: int, s: int, d: int) -> tuple[int, int]:
-    """Return the zeros (before, after) along one axis; `pad` as `_axis_paddings` returns it."""
+    """Return the zeros (before, after) along one axis; `pad` as `_paddings` returns it."""
     if pad == "SAME":
         return same_padding(i, k, s, d)
     return (0, 0) if pad == "VALID" else pad
 
 
-def _check(**values: int) -> None:
-    """Check sizes, strides and dilations, which start at 1, and paddings, which start at 0."""
-    names = {
-        "i": "the input size",
-        "k": "the kernel size",
-        "s": "the stride",
-        "d": "the dilation",
-        "p": "padding",
-        "output_padding": "output padding",
-    }
-    for name, value in values.items():
-        least = 0 if "padding" in names[name] else 1
-        if value != int(value) or value < least:
-            raise InputError(
-                f"{name}={value} is impossible; {names[name]} is a whole number, at least {least}"
-            )
+def _whole(**values: int) -> list[int]:
+    """Return sizes, strides and the like, from 1 on, and paddings, from 0 on, as ints."""
+    return [
+        check_whole_number(name, value, 0 if name in ("p", "output_padding") else 1, LARGEST)
+        for name, value in values.items()
+    ]
+
+
+def _pair(**values: Pair) -> list[int]:
+    """Return one number, or one for each of two axes, as two ints."""
+    ((name, value),) = values.items()
+    both = list(value) if isinstance(value, (Sequence, np.ndarray)) else [value, value]
+    if len(both) != 2:
+        raise InputError(f"expected one number, or one for each of two axes, got {value!r}")
+    return [_whole(**{name: side})[0] for side in both]
+
+
+def _array(name: str, values) -> np.ndarray:
+    """Return an array of numbers."""
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        array = np.asarray(None)
+    if array.dtype.kind not in "iubf":
+        raise InputError(f"{name} must be an array of numbers")
+    return array
 
 
 def _checked(x, w, groups: int, transposed: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Return images and kernels as arrays that match, small integers as int64.
 
-    Sums of products of uint8 pixels would overflow without a word.
+    Sums of products of uint8 pixels would overflow without a warning.
     """
-    x, w = np.asarray(x), np.asarray(w)
+    x, w = _array("x", x), _array("w", w)
     order = "out, in" if transposed else "in, out"
-    if x.ndim != 4 or w.ndim != 4:
+    if x.ndim != 4 or w.ndim != 4 or not x.size or not w.size:
         raise InputError(
             f"expected x (batch, height, width, channels) and w (height, width, {order}), "
             f"got {x.shape} and {w.shape}"
         )
-    if groups < 1 or w.shape[3] % groups:
+    if w.shape[3] % _whole(groups=groups)[0]:
         raise InputError(f"groups={groups} must divide the {w.shape[3]} channels of w's last axis")
     channels = w.shape[3] if transposed else w.shape[2] * groups
     if x.shape[3] != channels:
@@ -513,14 +504,17 @@ def _checked(x, w, groups: int, transposed: bool = False) -> tuple[np.ndarray, n
     return x, w
 
 
-def _check_upstream(upstream: np.ndarray, shape: Sequence[int]) -> None:
+def _check_memory(values: int, axes: Sequence[_Axis]) -> None:
+    """Check the size of the windows and of the padded images, for so many values a pixel."""
+    windows = math.prod(axis.windows * axis.kernel for axis in axes)
+    if values * max(windows, math.prod(axis.padded for axis in axes)) > MOST_VALUES:
+        raise InputError(f"more than {MOST_VALUES:,} values; use a smaller image or less padding")
+
+
+def _upstream(upstream: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """Return an upstream gradient as an array of the shape of the result."""
     if np.shape(upstream) != tuple(shape):
         raise InputError(
             f"upstream must have the shape of the result, {tuple(shape)}, not {np.shape(upstream)}"
         )
-
-
-def _pair(value: Pair) -> tuple[int, int]:
-    if np.shape(value) not in ((), (2,)):
-        raise InputError(f"expected one number, or one for each of two axes, got {value!r}")
-    return (value, value) if np.ndim(value) == 0 else tuple(value)
+    return _array("upstream", upstream)
