@@ -8,7 +8,7 @@ import pytest
 
 from tutorial_tools import nbval_plugin
 
-PICTURE = """\
+FIGURE = """\
 from tutorial_lib.figures import plotting
 
 fig, ax = plotting.figure(title="{title}", size={size})
@@ -21,17 +21,17 @@ ALT = "A line that rises from left to right."
 @pytest.mark.parametrize(
     ("new", "same"),
     [
-        ("IoU 0.52 of 1,020 pictures", True),
-        ("IoU 0.56 of 1,000 pictures", False),
-        ("IoU 0.50 of 1,200 pictures", False),
-        ("IoU -0.50 of 1,000 pictures", False),
+        ("IoU 0.52 of 1,020 images", True),
+        ("IoU 0.56 of 1,000 images", False),
+        ("IoU 0.50 of 1,200 images", False),
+        ("IoU -0.50 of 1,000 images", False),
         ("IoU 0.50 of 1,000 scenes", False),
-        ("IoU 0.50 of 1,000 pictures, 7 bad", False),
+        ("IoU 0.50 of 1,000 images, 7 bad", False),
         ("IoU 0.50", False),
     ],
 )
 def test_numbers_may_differ_by_their_tolerance_and_the_words_not_at_all(new, same):
-    old = "IoU 0.50 of 1,000 pictures"
+    old = "IoU 0.50 of 1,000 images"
     assert (nbval_plugin.adopt_numbers(new, old, tolerance=0.05) == old) is same
 
 
@@ -45,8 +45,8 @@ def test_numbers_may_differ_by_their_tolerance_and_the_words_not_at_all(new, sam
         (["figure-trained", "figure-within-25%"], 0.25),
     ],
 )
-def test_tags_say_how_alike_pictures_must_be(tags, share):
-    assert nbval_plugin.picture_tolerance(tags) == share
+def test_tags_state_how_much_images_may_differ(tags, share):
+    assert nbval_plugin.image_tolerance(tags) == share
 
 
 def test_names_are_not_numbers():
@@ -93,13 +93,13 @@ def run_nbval(folder):
         ({"title": "A lime"}, "was '"),
         ({"size": "(3, 4)"}, "size was"),
     ],
-    ids=["unchanged", "picture", "alt text", "title", "size"],
+    ids=["unchanged", "image", "alt text", "title", "size"],
 )
-def test_nbval_notices_a_changed_picture(tmp_path, change, complaint):
-    path = tmp_path / "01_picture.ipynb"
+def test_nbval_notices_a_changed_image(tmp_path, change, complaint):
+    path = tmp_path / "01_figure.ipynb"
     good = {"last": "2", "alt": ALT, "title": "A line", "size": "(4, 3)"}
-    notebook = executed_notebook(path, PICTURE.format(**good))
-    notebook.cells[0].source = PICTURE.format(**good | change)
+    notebook = executed_notebook(path, FIGURE.format(**good))
+    notebook.cells[0].source = FIGURE.format(**good | change)
     nbformat.write(notebook, path)
 
     done = run_nbval(tmp_path)
@@ -107,7 +107,7 @@ def test_nbval_notices_a_changed_picture(tmp_path, change, complaint):
     assert done.returncode == bool(complaint), done.stdout
     assert complaint in done.stdout
     evidence = [path.name for path in (tmp_path / "build" / "figures").glob("*")]
-    assert evidence == ["01_picture-cell-0-0.png"] * bool(complaint)
+    assert evidence == ["01_figure-cell-0-0.png"] * bool(complaint)
     assert all(name in done.stdout for name in evidence)
 
 

@@ -68,3 +68,25 @@ def test_starting_is_silent():
         [sys.executable, "-c", source], capture_output=True, text=True, env=environment
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("value", [1, 0.5, True, "text", np.float32(2), np.int64(3), np.array(1.5)])
+def test_scalars_can_be_recorded(value):
+    plain = notebook.plain_value("x", value)
+    assert plain == value and type(plain) in (int, float, bool, str)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("x", [1, 2], "takes a number, a text or a truth value, not a list"),
+        ("x", np.ones(2), "not a ndarray"),
+        ("x", float("nan"), "takes a finite number, not nan"),
+        (" ", 1, "record needs a name"),
+        (3, 1, "record needs a name"),
+    ],
+)
+def test_what_cannot_be_recorded_is_refused_in_one_line(name, value, message):
+    with pytest.raises(InputError, match=message) as caught:
+        notebook.record(name, value)
+    assert "\n" not in str(caught.value)

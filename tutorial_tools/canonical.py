@@ -1,7 +1,7 @@
-"""The form in which a notebook lies in git: outputs stored, everything volatile left out.
+"""The one form that a notebook has in git: outputs stored, everything volatile left out.
 
-`python -m tutorial_tools.canonical PATH…` brings notebooks into it, and fails if one was not: that
-is what the pre-commit hook runs. It needs nothing but Python.
+The pre-commit hook runs `python -m tutorial_tools.canonical PATH…`, which converts notebooks to
+this form and fails if one was in another. It needs nothing but Python.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ import re
 import sys
 from pathlib import Path
 
+from tutorial_lib import CHECKOUT
 from tutorial_lib.errors import InputError, write_atomically
 from tutorial_lib.notebook import is_record
-from tutorial_tools import outcomes, runner
+from tutorial_tools import report, runner
 
 KEPT_CELL_METADATA = ("tags", "jupyter")
 # A widget lives in the kernel that made it; stored, it would be an error message.
@@ -32,9 +33,9 @@ NOTEBOOK_METADATA = {
 def canonical(notebook: dict) -> str:
     """Return the one text that a notebook has in git.
 
-    Kept are sources, outputs, execution counts, tags and hidden sources. Dropped is what changes
-    from run to run or from editor to editor: timings, editor state, widgets, and the measurements
-    of `notebook.record`.
+    It has the sources, outputs, execution counts, tags and hidden sources, without what changes
+    from run to run or from editor to editor: times, editor state, widgets, and the measurements of
+    `notebook.record`.
     """
     cells = []
     for cell in notebook["cells"]:
@@ -42,7 +43,7 @@ def canonical(notebook: dict) -> str:
             "cell_type": cell["cell_type"],
             "id": cell["id"],
             "metadata": {k: v for k, v in cell["metadata"].items() if k in KEPT_CELL_METADATA},
-            "source": as_lines(cell["source"]),
+            "source": _as_lines(cell["source"]),
         }
         if cell["cell_type"] == "code":
             clean["execution_count"] = cell["execution_count"]
@@ -56,64 +57,64 @@ def canonical_output(output: dict) -> dict:
     """Return an output with its texts split into lines, as Jupyter stores them."""
     clean = dict(output)
     if "text" in clean:
-        clean["text"] = as_lines(clean["text"])
+        clean["text"] = _as_lines(clean["text"])
     if "data" in clean:
         clean["data"] = {
-            kind: value if kind.endswith("json") or kind == "image/png" else as_lines(value)
+            kind: value if kind.endswith("json") or kind == "image/png" else _as_lines(value)
             for kind, value in clean["data"].items()
             if kind not in DROPPED_MEDIA
         }
     return clean
 
 
-def as_lines(text: str | list[str]) -> list[str]:
-    """Split a text after its line breaks; diffs of notebooks are read line by line."""
+def _as_lines(text: str | list[str]) -> list[str]:
+    """Split a text after its line breaks, because diffs of notebooks are read line by line."""
     return "".join(text).splitlines(keepends=True)
 
 
 def refresh(
-    path: Path, timeout: float = runner.CELL_TIMEOUT, progress: bool = False
+    path: Path, timeout: int = runner.CELL_TIMEOUT, progress: bool = False
 ) -> runner.Result:
     """Execute a notebook with its own parameters and store the outputs in it.
 
-    Nothing is written unless every cell ran and none of them wrote to stderr: a warning is either
-    worth a sentence in the text or worth mending. The pictures that open the notebook, which lie
-    in docs/ for the README and the site as well, are renewed with it.
+    Nothing is written unless every cell ran and none of them wrote to stderr, because a warning is
+    either worth a sentence in the text or has to be fixed. The images that open the notebook, which
+    are in docs/ for the README and the site, are replaced too.
     """
-    output = path.parents[1] / "build" / "refresh" / path.name
+    output = CHECKOUT / "build" / "refresh" / path.name
     result = runner.execute(path, output, {}, timeout, progress)
     if result.status == "passed":
-        notebook = json.loads(output.read_text(encoding="utf-8"))
-        if warning := first_stderr(notebook):
+        notebook = report.read_json(output)
+        if warning := _first_stderr(notebook):
             result.status, result.error = "failed", warning
         else:
-            old, new = outcomes.load(path), canonical(notebook)
+            old, new = report.read_json(path), canonical(notebook)
             write_atomically(path, new)
-            _renew_opening_pictures(path, old, json.loads(new))
+            _replace_opening_images(path, old, json.loads(new))
     return result
 
 
-def _renew_opening_pictures(path: Path, old: dict, new: dict) -> None:
-    """Replace each picture in docs/ that was an output of the old notebook by the new output."""
-    places = {png: place for place, png in _pictures(old).items()}
+def _replace_opening_images(path: Path, old: dict, new: dict) -> None:
+    """Replace each image in docs/ that was an output of the old notebook by the new output."""
+    places = {content: place for place, content in png_outputs(old).items()}
     for target in re.findall(r"\]\((\.\./docs/[^)]+\.png)\)", "".join(old["cells"][0]["source"])):
         file = (path.parent / target).resolve()
         place = places.get(file.read_bytes()) if file.is_file() else None
-        if place in (drawn := _pictures(new)):
+        if place in (drawn := png_outputs(new)):
             write_atomically(file, drawn[place])
 
 
-def _pictures(notebook: dict) -> dict[tuple[str, int], bytes]:
-    """Return the PNG outputs of a notebook by cell id and place in the cell."""
+def png_outputs(notebook: dict) -> dict[tuple[str, int], bytes]:
+    """Return the PNG outputs of a notebook by cell id and number of the output."""
     return {
-        (cell["id"], place): base64.b64decode("".join(output["data"]["image/png"]))
+        (cell["id"], number): base64.b64decode("".join(output["data"]["image/png"]))
         for cell in notebook["cells"]
-        for place, output in enumerate(cell.get("outputs", []))
+        for number, output in enumerate(cell.get("outputs", []))
         if "image/png" in output.get("data", {})
     }
 
 
-def first_stderr(notebook: dict) -> str:
+def _first_stderr(notebook: dict) -> str:
     """Return one line on the first text that went to stderr, or an empty string."""
     for position, cell in enumerate(notebook["cells"], start=1):
         for output in cell.get("outputs", []):
@@ -124,7 +125,7 @@ def first_stderr(notebook: dict) -> str:
 
 
 def bring_into_form(path: Path) -> bool:
-    """Write a notebook in its canonical form; return whether it had another one.
+    """Write a notebook in its canonical form; return whether it was in another one.
 
     Raises:
         InputError: if it cannot be read or written, or is not a notebook of format 4.5.
@@ -137,23 +138,22 @@ def bring_into_form(path: Path) -> bool:
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise InputError(
-            f"{path} is not a notebook of format 4.5; save it anew in JupyterLab"
-        ) from None
+        message = f"{path} is not a notebook of format 4.5; save it anew in JupyterLab"
+        raise InputError(message) from None
     return new != old
 
 
 def main(arguments: list[str]) -> int:
-    """Bring the named notebooks into their form; return 1 if any was in another or broken."""
+    """Bring the named notebooks into their form; return 1 if any was in another one or broken."""
     status = 0
     for path in map(Path, arguments):
         try:
-            if not bring_into_form(path):
-                continue
-            print(f"{path}: brought into canonical form; add it to the commit")
+            if bring_into_form(path):
+                print(f"{path}: brought into canonical form; add it to the commit")
+                status = 1
         except InputError as error:
             print(f"Error: {error}", file=sys.stderr)
-        status = 1
+            status = 1
     return status
 
 

@@ -17,7 +17,7 @@ from tutorial_lib.errors import InputError
 
 
 class OneLineErrors(click.Group):
-    """A command group that tells the user what went wrong in one line, without a traceback."""
+    """A command group that shows an error as one line, without a traceback."""
 
     def invoke(self, ctx: click.Context):
         try:
@@ -25,9 +25,9 @@ class OneLineErrors(click.Group):
         except InputError as error:
             raise click.ClickException(str(error)) from None
         except BrokenPipeError:
-            raise  # whoever read what is printed has left; click ends quietly
+            raise  # the reader of our output has closed the pipe; click ends quietly
         except OSError as error:
-            # No rights, a full disk: what is asked for is sound, the place is not.
+            # The user's request is fine, but the disk is full or a permission is missing.
             reason = f"{error.filename}: {error.strerror}" if error.filename else str(error)
             raise click.ClickException(" ".join(reason.split())) from None
         except KeyboardInterrupt:
@@ -48,11 +48,11 @@ output_option = click.option(
 @click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="tutorial")
 def main() -> None:
-    """Run, check and feed the tutorials on fully convolutional networks."""
+    """Run and check the tutorials on fully convolutional networks, and fetch their data."""
     if os.environ.get("TUTORIAL_DATA"):
         from tutorial_lib.data import data_home
 
-        # Kernels work in notebooks/, where a relative folder would be another one.
+        # Kernels work in notebooks/, where a relative path would mean another folder.
         os.environ["TUTORIAL_DATA"] = str(data_home())
 
 
@@ -69,28 +69,27 @@ def main() -> None:
 )  # fmt: skip
 @timeout_option
 def run(names, pairs, output: Path, folder: Path | None, timeout: int) -> None:
-    """Execute all notebooks, or those whose NAMES are given (01 is enough)."""
+    """Execute all notebooks, or those with the given NAMES (01 is enough) or paths."""
     from tutorial_tools import runner
 
     paths = runner.find_notebooks(names, (folder or runner.NOTEBOOKS).resolve())
-    # Whoever ends the run politely, a CI system say, gets a report all the same.
-    polite = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A CI system ends a run with SIGTERM; it should find a report all the same.
+    former = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         results = runner.run(
             paths, dict(pairs), output.resolve(), timeout, click.echo, progress=sys.stderr.isatty()
         )
     finally:
-        signal.signal(signal.SIGTERM, polite)
+        signal.signal(signal.SIGTERM, former)
     click.echo(f"Report: {output / 'report' / 'index.html'}")
-    interrupted = any(result.status == "interrupted" for result in results)
-    failed = any(result.status == "failed" for result in results)
-    sys.exit(130 if interrupted else int(failed))
+    statuses = {result.status for result in results}
+    sys.exit(130 if "interrupted" in statuses else int("failed" in statuses))
 
 
 @main.command()
 @output_option
 def report(output: Path) -> None:
-    """Lay out the last run and the last tests again, and print where the time went."""
+    """Write the page on the last run and tests again, and print where the time went."""
     from tutorial_tools import report
 
     folder = output.resolve() / "report"
@@ -102,14 +101,12 @@ def report(output: Path) -> None:
 @main.command("list")
 def list_notebooks() -> None:
     """List the notebooks with their parameters."""
-    import json
-
-    from tutorial_tools import runner
+    from tutorial_tools import report, runner
 
     for path in runner.find_notebooks():
-        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-        title = "".join(cells[0]["source"]).splitlines()[0].lstrip("# ")
-        click.secho(f"{path.stem}", bold=True, nl=False)
+        first_cell = report.read_json(path)["cells"][0]
+        title = "".join(first_cell["source"]).splitlines()[0].lstrip("# ")
+        click.secho(path.stem, bold=True, nl=False)
         click.echo(f"  {title}")
         for name, entry in runner.notebook_parameters(path).items():
             click.echo(f"    {name:<11} {entry['type']:<5} {entry['default']:<10} {entry['help']}")
@@ -126,7 +123,7 @@ def refresh(names, timeout: int) -> None:
     from tutorial_lib.training import checkpoints
     from tutorial_tools import canonical, runner
 
-    # What is stored shall be trained now: other versions or processors may have left those there.
+    # The stored outputs should come from networks trained now, not by other versions or machines.
     shutil.rmtree(data_home() / checkpoints.CACHED, ignore_errors=True)
     failed = False
     for path in runner.find_notebooks(names):
@@ -139,7 +136,7 @@ def refresh(names, timeout: int) -> None:
 @main.command()
 @click.argument("chapter", type=click.Choice(["03", "05"]), default="05")
 def pretrain(chapter: str) -> None:
-    """Train the nets that come with notebook 03 or 05 (for maintainers)."""
+    """Train the networks that come with notebook 03 or 05 (for maintainers)."""
     if chapter == "03":
         _ship_autoencoders()
         return
@@ -147,13 +144,12 @@ def pretrain(chapter: str) -> None:
     from tutorial_lib.training import pretrain
 
     accuracy = pretrain.train_classifier(echo=click.echo)
-    click.echo(f"accuracy on new pictures: {accuracy:.3f}")
+    click.echo(f"accuracy on validation images: {accuracy:.3f}")
     click.echo(f"CHECKPOINT_SHA256 = {file_hash(pretrain.CHECKPOINT)!r}")
 
 
 def _ship_autoencoders() -> None:
-    """Train all nets of notebook 03, by running it, and keep the slow ones."""
-    import os
+    """Train all networks of notebook 03 by running it, and keep those that take long."""
     import tempfile
 
     from tutorial_lib.training import checkpoints
@@ -435,7 +431,7 @@ def make() -> None:
 
 @main.command()
 def doctor() -> None:
-    """Look whether this machine has what the notebooks need."""
+    """Check whether this machine has what the notebooks need."""
     from tutorial_tools import doctor
 
     findings = doctor.examine()

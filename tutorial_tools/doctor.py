@@ -1,12 +1,10 @@
-"""What `tutorial doctor` looks at: does this machine have what the notebooks need?"""
+"""The checks of `tutorial doctor`: does this machine have what the notebooks need?"""
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 
@@ -16,7 +14,7 @@ NEEDED_MEMORY = 4  # GB: the largest notebook in the quick profile
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at: its name, whether it is good, and what to know or do."""
+    """The result of one check: its name, whether it passed, and what to know or do."""
 
     name: str
     good: bool
@@ -24,27 +22,26 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Look at everything; a check that breaks is itself a bad finding."""
-    checks = [python, packages, device, kernel, memory, disk, data_folder]
-    return [_safely(check) for check in checks]
-
-
-def _safely(check: Callable[[], Finding]) -> Finding:
-    try:
-        return check()
-    except Exception as error:  # whatever is broken here is what the user wants to know
-        return Finding(check.__name__, False, f"{type(error).__name__}: {error}")
+    """Run all checks; a check that raises an error is itself a bad finding."""
+    findings = []
+    for check in (python, packages, device, kernel, memory, disk, data_folder):
+        try:
+            findings.append(check())
+        except Exception as error:  # whatever is broken here is what the user wants to know
+            text = f"{type(error).__name__}: {error}"
+            findings.append(Finding(check.__name__, False, text))
+    return findings
 
 
 def python() -> Finding:
-    """Is this a Python that TensorFlow has wheels for?"""
+    """Check that TensorFlow has wheels for this Python."""
     version = ".".join(map(str, sys.version_info[:3]))
     good = (3, 11) <= sys.version_info[:2] <= (3, 13)
     return Finding("python", good, version if good else f"{version}; install Python 3.11 to 3.13")
 
 
 def packages() -> Finding:
-    """Are all the packages there that pyproject.toml asks for?"""
+    """Check that all packages in pyproject.toml are installed."""
     from packaging.requirements import Requirement
 
     missing = []
@@ -57,50 +54,51 @@ def packages() -> Finding:
             missing.append(requirement.name)
     if missing:
         return Finding("packages", False, f"missing: {', '.join(missing)}; run `make -B install`")
-    return Finding("packages", True, "all there")
+    return Finding("packages", True, "all installed")
 
 
 def device() -> Finding:
-    """What will TensorFlow compute on?"""
+    """Name the device that TensorFlow will use."""
     from tutorial_lib import notebook
 
     return Finding("device", True, notebook.banner("any"))
 
 
 def kernel() -> Finding:
-    """Does the notebooks' kernel exist, and does it run this very Python?"""
+    """Check that the notebooks' kernel exists and runs this Python."""
     from jupyter_client.kernelspec import KernelSpecManager
 
     command = KernelSpecManager().get_kernel_spec("python3").argv[0]
     # Jupyter reads a bare name as "the Python that Jupyter itself runs on".
     good = command in ("python", "python3", sys.executable)
-    # pip leaves alone what is there, so installing again would not mend it.
-    mend = "run `python -m ipykernel install --sys-prefix --name python3` with this Python"
-    return Finding("kernel", good, "python3 is this Python" if good else f"it is {command}; {mend}")
+    # Installing the package again would not help: pip skips a package that is installed.
+    remedy = "run `python -m ipykernel install --sys-prefix --name python3` with this Python"
+    text = "python3 is this Python" if good else f"it is {command}; {remedy}"
+    return Finding("kernel", good, text)
 
 
 def memory() -> Finding:
-    """Is there enough memory for the quick profile?"""
-    if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
-        return Finding("memory", True, "cannot be measured on this system")
-    gigabytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
-    good = gigabytes >= NEEDED_MEMORY
-    return Finding("memory", good, f"{gigabytes:.0f} GB of the {NEEDED_MEMORY} GB needed")
+    """Check that there is enough memory for the quick profile."""
+    import psutil
+
+    gigabytes = psutil.virtual_memory().total / 1e9
+    text = f"{gigabytes:.0f} GB of the {NEEDED_MEMORY} GB needed"
+    return Finding("memory", gigabytes >= NEEDED_MEMORY, text)
 
 
 def disk() -> Finding:
-    """Is there enough room for the caches?"""
+    """Check that there is enough free space for the caches."""
     from tutorial_lib.data import data_home
 
     home = data_home()
     place = home if home.exists() else home.parent
     gigabytes = shutil.disk_usage(place).free / 1e9
-    good = gigabytes >= NEEDED_DISK
-    return Finding("disk", good, f"{gigabytes:.0f} GB free, {NEEDED_DISK} GB needed")
+    text = f"{gigabytes:.0f} GB free, {NEEDED_DISK} GB needed"
+    return Finding("disk", gigabytes >= NEEDED_DISK, text)
 
 
 def data_folder() -> Finding:
-    """Can data be written where it belongs?"""
+    """Check that the data folder can be written."""
     from tutorial_lib.data import data_home
 
     home = data_home()

@@ -1,20 +1,15 @@
-"""A pytest plugin: nbval compares the texts of a notebook, this compares the pictures too.
+"""A pytest plugin that refines how nbval compares the outputs of a notebook with the stored ones.
 
-It refines nbval's cell class. Pictures, those inside HTML too, are compared as
-images, with a tolerance, and their sizes and alt texts exactly; a picture that fails leaves the
-expected one, the actual one and their difference side by side under `build/figures`. What goes to
-stderr does not count. A slow machine gets a minute, not five seconds, to deliver an output that is
-already computed; and a kernel that died is noticed at once, not when its cell's time is up.
+Images are compared as images, with a tolerance, and their sizes and alt texts exactly. What goes
+to stderr does not count. A slow machine gets a minute, not five seconds, to deliver an output that
+is already computed, and a kernel that died is noticed at once, not when its cell's time is up.
 
-Cells with a tag such as `numbers-within-5%` print measured numbers: those may differ from the
-stored ones by that much, the text around them may not.
-
-Cells with the tag `figure-trained` show a trained net, whose pictures differ from one processor to
-the next: they are compared after averaging over blocks, and may differ by a share of the contrast
-that they have. An empty figure differs by all of it, an unrelated one by more. A tag such as
-`figure-within-30%` says how large that share may be. The texts, colors and marks of a figure, which
-`plotting.show` stores with it, must be the same in any case, and no color may come or go, unless
-the tag `colors-vary` says that the net chooses them.
+The tag `numbers-within-5%` of a cell lets the numbers in its text differ by that much, but not the
+words around them. The tag `figure-trained` marks figures that show a trained network, which differ
+from one processor to the next: they are compared after averaging over blocks, and may differ by a
+share of their contrast, which a tag such as `figure-within-30%` states. The texts, colors and
+marks of a figure, which `plotting.show` stores with it, must always be the same, and no color may
+appear or disappear, unless the tag `colors-vary` allows it. CONTRIBUTING.md lists all tags.
 """
 
 from __future__ import annotations
@@ -29,22 +24,22 @@ from nbformat import NotebookNode
 from nbval.plugin import IPyNbCell
 
 from tutorial_lib.notebook import is_record
-from tutorial_tools.image_diff import EMBEDDED, compare_pictures, pictures
+from tutorial_tools.image_diff import EMBEDDED, compare_images, output_images
 
 NUMBERS_TAG = re.compile(r"numbers-within-(\d+)%")
 # A number on its own: not the 2 of "conv2d", nor part of a longer one.
 NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?(?![\w])")
 COLORS_TAG = "colors-vary"
 TRAINED_TAG = re.compile(r"figure-trained|figure-within-(\d+)%")
-TRAINED_TOLERANCE = 0.8  # share of the expected picture's own contrast, unless a tag says less
+TRAINED_TOLERANCE = 0.8  # share of the expected image's own contrast, unless a tag says less
 OUTPUT_TIMEOUT = 60  # seconds
-PULSE = 2  # seconds between two looks whether the kernel is alive
+PULSE = 2  # seconds between two checks that the kernel is alive
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Refine each notebook cell that nbval has collected.
 
-    Its class is exchanged on the finished item: nbval makes its cells itself and has no hook.
+    Its class is exchanged on the finished item, because nbval has no hook for another class.
     """
     if isinstance(item, IPyNbCell):
         item.__class__ = CheckedCell
@@ -52,77 +47,74 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 class CheckedCell(IPyNbCell):
-    """nbval's cell, comparing pictures too."""
+    """nbval's cell, with images and tolerances."""
 
     def runtest(self) -> None:
         kernel = self.parent.kernel
         await_reply = type(kernel).await_reply
 
-        def await_reply_of_the_living(msg_id, timeout):
+        def await_reply_of_living_kernel(msg_id, timeout):
             deadline = time.monotonic() + timeout
             while True:
+                left = max(deadline - time.monotonic(), 0)
                 try:
-                    left = deadline - time.monotonic()
-                    return await_reply(kernel, msg_id, timeout=min(PULSE, max(left, 0)))
+                    return await_reply(kernel, msg_id, timeout=min(PULSE, left))
                 except queue.Empty:
                     if not kernel.is_alive():
                         self.raise_cell_error("The kernel died while it executed this cell.")
-                    if time.monotonic() >= deadline:
+                    if not left:
                         raise
 
-        kernel.await_reply = await_reply_of_the_living
+        kernel.await_reply = await_reply_of_living_kernel
         super().runtest()
 
     def compare_outputs(self, test, ref, skip_compare=None) -> bool:
-        test, ref = without_volatile(test), without_volatile(ref)
+        test, ref = _without_volatile(test), _without_volatile(ref)
         tags = self.cell.metadata.get("tags", [])
-        if tolerance := numbers_tolerance(tags):
-            test = with_close_numbers(test, ref, tolerance)
-        same = super().compare_outputs(without_embedded(test), without_embedded(ref), skip_compare)
-        measured: dict[str, float] = {}
-        problems = compare_pictures(
-            pictures(ref),
-            pictures(test),
-            picture_tolerance(tags),
-            self.picture_path,
-            measured,
+        if tolerance := _numbers_tolerance(tags):
+            test = _with_close_numbers(test, ref, tolerance)
+        plain_test, plain_ref = _without_embedded(test), _without_embedded(ref)
+        same = super().compare_outputs(plain_test, plain_ref, skip_compare)
+        problems = compare_images(
+            output_images(ref),
+            output_images(test),
+            image_tolerance(tags),
+            self.evidence_path,
             colors_vary=COLORS_TAG in tags,
         )
-        # pytest writes these into its JUnit file: `benchmarks/robustness.py` reads them there.
-        self.user_properties += [(name, f"{value:.4f}") for name, value in measured.items()]
         self.comparison_traceback.extend(problems)
         return same and not problems
 
-    def picture_path(self, number: int) -> Path:
-        """Return where the evidence of a failing picture goes."""
+    def evidence_path(self, number: int) -> Path:
+        """Return where the evidence of a failing image goes."""
         name = f"{self.path.stem}-cell-{self.cell_num}-{number}.png"
         return self.config.rootpath / "build" / "figures" / name
 
 
-def without_volatile(outputs: list) -> list:
+def _without_volatile(outputs: list) -> list:
     """Leave out what differs between machines: warnings on stderr, and recorded measurements."""
     return [
         output for output in outputs if output.get("name") != "stderr" and not is_record(output)
     ]
 
 
-def numbers_tolerance(tags: list[str]) -> float:
+def _numbers_tolerance(tags: list[str]) -> float:
     """Return the share by which numbers in a cell's text may differ; 0 unless a tag allows it."""
     percents = [int(match[1]) for tag in tags if (match := NUMBERS_TAG.fullmatch(tag))]
     return max(percents, default=0) / 100
 
 
-def picture_tolerance(tags: list[str]) -> float | None:
-    """Return the share of contrast by which pictures may differ; None if they are drawings."""
+def image_tolerance(tags: list[str]) -> float | None:
+    """Return the share of contrast by which images may differ; None if they are drawings."""
     found = [match for tag in tags if (match := TRAINED_TAG.fullmatch(tag))]
     shares = [int(match[1]) / 100 for match in found if match[1]]
     return min(shares, default=TRAINED_TOLERANCE) if found else None
 
 
-def with_close_numbers(test: list, ref: list, tolerance: float) -> list:
+def _with_close_numbers(test: list, ref: list, tolerance: float) -> list:
     """Return the outputs `test` with each number that is close to its counterpart replaced by it.
 
-    What is then left to differ is too far off, or is not a number.
+    What still differs then is too far off, or is not a number.
     """
     close = []
     for new, old in zip(test, ref, strict=False):
@@ -133,27 +125,23 @@ def with_close_numbers(test: list, ref: list, tolerance: float) -> list:
 
 
 def adopt_numbers(new: str, old: str, tolerance: float) -> str:
-    """Replace numbers in `new` by those of `old` that stand in their place and are close."""
+    """Replace numbers in `new` by those of `old` in the same place if they are close."""
     expected = iter(NUMBER.findall(old))
 
     def adopt(match: re.Match) -> str:
         stored = next(expected, match[0])
-        difference = abs(as_float(match[0]) - as_float(stored))
-        return stored if difference <= tolerance * abs(as_float(stored)) else match[0]
+        value, target = (float(number.replace(",", "")) for number in (match[0], stored))
+        return stored if abs(value - target) <= tolerance * abs(target) else match[0]
 
     return NUMBER.sub(adopt, new)
 
 
-def as_float(number: str) -> float:
-    return float(number.replace(",", ""))
-
-
-def without_embedded(outputs: list) -> list:
-    """Replace pictures inside HTML by a word: they are compared as pictures, not as text."""
+def _without_embedded(outputs: list) -> list:
+    """Replace images inside HTML by a word: they are compared as images, not as text."""
     plain = []
     for output in outputs:
         data = dict(output.get("data", {}))
         if "text/html" in data:
-            data["text/html"] = EMBEDDED.sub("picture", "".join(data["text/html"]))
+            data["text/html"] = EMBEDDED.sub("image", "".join(data["text/html"]))
         plain.append(NotebookNode(output | {"data": data}) if "data" in output else output)
     return plain

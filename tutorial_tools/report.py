@@ -1,51 +1,304 @@
-"""The report of a run: what broke, what changed since the last run, and all figures behind it.
+"""The report of a run: what broke, what changed since the last run, and each notebook by cells.
 
-In the folder of the report lie `index.html` for people, `report.json` for programs and
-`notebooks.xml`, the same as JUnit, for continuous integration. `history.json` keeps the last
-record of each notebook with the same parameters: that is what the next run is compared with. If
-pytest left its own JUnit file there, `tests.xml`, the page shows it too.
+In the folder of the report lie `index.html` for people and `report.json` for programs.
+`history.json` keeps the last entry of each notebook with the same parameters, because the next run
+is compared with it. The page also shows the tests if pytest left its JUnit file, `tests.xml`.
 """
 
 from __future__ import annotations
 
+import base64
 import datetime
+import functools
+import hashlib
 import json
 import os
 import platform
 import re
 import subprocess
+from collections.abc import Iterator
 from dataclasses import asdict
 from importlib import metadata, resources
+from itertools import zip_longest
 from pathlib import Path
+from xml.etree import ElementTree
 
 from tutorial_lib import CHECKOUT
 from tutorial_lib.errors import InputError, write_atomically
-from tutorial_tools import junit, outcomes
-from tutorial_tools.comparison import changes, environment_changes, shown
-from tutorial_tools.outcomes import failed_checks, metrics_of, tally
+from tutorial_lib.notebook import RECORD_TYPE
 
 PACKAGES = (
     "tensorflow", "keras", "numpy", "scipy", "pillow", "matplotlib", "scikit-image", "pycocotools",
     "mlxtend", "qtawesome", "papermill", "nbclient", "ipykernel",
 )  # fmt: skip
+FORMAT = 2  # of the entries in `history.json`; raise it when they change
 
-FORMAT = 1  # of the entries in `history.json`; raise it when they change
+MADE_BY_PAPERMILL = {"papermill-error-cell-tag", "injected-parameters"}
+DEVICE = re.compile(r"^\w+ profile on (.+?) · Python", re.M)
+ANSI = re.compile(r"(?:\x1b|#x1B)\[[0-9;]*m")  # pytest writes it in the second way into XML
+NBVAL = "Notebook cell execution failed"  # how nbval's messages begin, whatever failed
+KEPT_TRACEBACK = 40  # lines, from the end
+
+# A change is reported if it exceeds both this factor and this difference.
+NOTEBOOK_SECONDS, CELL_SECONDS, MEGABYTES = (1.3, 5.0), (1.5, 2.0), (1.25, 200)
+
+
+# Reading an executed notebook
+
+
+def read_json(path: Path) -> dict:
+    """Return the object in a JSON file; an empty dict if the file is missing or damaged."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def read_cells(executed: dict, stored: dict) -> list[dict]:
+    """Describe each code cell of an executed notebook.
+
+    Args:
+        executed: The notebook that papermill wrote, complete or partial.
+        stored: The notebook that was executed.
+
+    Returns:
+        One dict per code cell: position (counted from 1, text cells included), id, first_line,
+        source (a hash), status ("completed", "failed", "running" or "not run"), seconds, text
+        (what it printed or ended in; empty where that may differ), images, metrics, error.
+    """
+    # Without papermill's own additions, the cells are those of the stored notebook in order.
+    kept = [
+        cell
+        for cell in executed.get("cells", [])
+        if not MADE_BY_PAPERMILL & set(cell["metadata"].get("tags", []))
+    ]
+    pairs = enumerate(zip(kept, stored.get("cells", []), strict=False), start=1)
+    return [
+        {"position": position, "id": old.get("id", f"#{position}"), **_read_cell(cell)}
+        for position, (cell, old) in pairs
+        if cell["cell_type"] == "code"
+    ]
+
+
+def _read_cell(cell: dict) -> dict:
+    record = cell["metadata"].get("papermill", {})
+    status = "failed" if record.get("exception") else record.get("status", "pending")
+    source, outputs = "".join(cell["source"]), cell.get("outputs", [])
+    compared = "nbval-ignore-output" not in cell["metadata"].get("tags", [])
+    records = [output.get("data", {}).get(RECORD_TYPE) for output in outputs]
+    return {
+        "first_line": source.split("\n")[0],
+        "source": _short_hash(source.encode()),
+        "status": "not run" if status == "pending" else status,
+        "seconds": round(record.get("duration") or 0.0, 3),
+        "text": _printed(outputs) if compared else "",
+        "images": [description for description, _ in _stored_images(outputs)],
+        "metrics": {record["name"]: record["data"] for record in records if record},
+        "error": _traceback(outputs),
+    }
+
+
+def _printed(outputs: list) -> str:
+    """Return what a cell printed or ended in, without what went to stderr."""
+    return "\n".join(
+        "".join(output.get("text", "") or output.get("data", {}).get("text/plain", "")).rstrip()
+        for output in outputs
+        if output.get("name") != "stderr"
+    )
+
+
+def _stored_images(outputs: list) -> Iterator[tuple[dict, bytes]]:
+    """Yield the PNG images of a cell: what is known of each (hash, alt), and its bytes."""
+    for output in outputs:
+        if encoded := output.get("data", {}).get("image/png"):
+            content = base64.b64decode("".join(encoded))
+            alt = output.get("metadata", {}).get("image/png", {}).get("alt", "")
+            yield {"hash": _short_hash(content), "alt": alt}, content
+
+
+def _traceback(outputs: list) -> str:
+    for output in outputs:
+        if output.get("output_type") == "error":
+            text = ANSI.sub("", "\n".join(output["traceback"]))
+            return "\n".join(text.splitlines()[-KEPT_TRACEBACK:])
+    return ""
+
+
+def device_of(executed: dict) -> str:
+    """Return the device that the notebook's banner names; empty if there is no banner."""
+    outputs = [output for cell in executed.get("cells", []) for output in cell.get("outputs", [])]
+    match = DEVICE.search(_printed(outputs))
+    return match[1] if match else ""
+
+
+def _short_hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def metrics_of(entry: dict) -> dict:
+    """Return all that a notebook recorded: name → value."""
+    return {name: value for cell in entry["cells"] for name, value in cell["metrics"].items()}
+
+
+# Comparing with the last run
+
+
+def changes(entry: dict, before: dict) -> list[dict]:
+    """List what differs from an earlier entry of the same notebook.
+
+    Returns:
+        Dicts of kind ("broke", "fixed", "text", "image", "metric", "time", "memory" or "code"),
+        text, cell (its position, or 0) and, for images, the hashes before and after.
+    """
+    found = []
+
+    def add(kind: str, text: str, cell: int = 0, **more) -> None:
+        found.append({"kind": kind, "text": text, "cell": cell, **more})
+
+    def add_growth(kind: str, key: str, limits: tuple, unit: str, now: dict, was: dict) -> None:
+        (factor, difference), new, old = limits, now[key], was[key]
+        if max(new, old) > factor * min(new, old) and abs(new - old) > difference:
+            text = f"{kind} was {old:.{unit == 's'}f} {unit}, now {new:.{unit == 's'}f} {unit}"
+            add(kind, text, now.get("position", 0))
+
+    states = before["status"], entry["status"]
+    if states == ("passed", "failed"):
+        add("broke", "passed last time, now failed")
+    if states == ("failed", "passed"):
+        add("fixed", "failed last time, now passed")
+    old = {cell["id"]: cell for cell in before["cells"]}
+    shared = [(cell, old[cell["id"]]) for cell in entry["cells"] if cell["id"] in old]
+    completed = [pair for pair in shared if {cell["status"] for cell in pair} == {"completed"}]
+    for cell, was in completed:
+        if cell["text"] != was["text"]:
+            lines = zip_longest(was["text"].splitlines(), cell["text"].splitlines(), fillvalue="")
+            former, new = next(pair for pair in lines if pair[0] != pair[1])
+            add("text", f"`{former}` became `{new}`", cell["position"])
+        hashes, former = ([image["hash"] for image in one["images"]] for one in (cell, was))
+        if len(hashes) != len(former):
+            add("image", f"{len(former)} images, now {len(hashes)}", cell["position"])
+        elif hashes != former:
+            for new, gone in zip(hashes, former, strict=True):
+                if new != gone:
+                    add("image", "another image", cell["position"], before=gone, after=new)
+    measured, earlier = metrics_of(entry), metrics_of(before)
+    for name in measured.keys() & earlier.keys():
+        if measured[name] != earlier[name]:
+            add("metric", f"{name} was {shown(earlier[name])}, now {shown(measured[name])}")
+    if states == ("passed", "passed"):
+        add_growth("time", "seconds", NOTEBOOK_SECONDS, "s", entry, before)
+        add_growth("memory", "megabytes", MEGABYTES, "MB", entry, before)
+    for cell, was in completed:
+        add_growth("time", "seconds", CELL_SECONDS, "s", cell, was)
+    edited = sum(cell["source"] != was["source"] for cell, was in shared)
+    new, gone = len(entry["cells"]) - len(shared), len(old) - len(shared)
+    if edited or new or gone:
+        add("code", f"code cells: {edited} edited, {new} new, {gone} gone")
+    return found
+
+
+def shown(value) -> str:
+    """Return a metric as people read it."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def environment_changes(run: dict, before: dict) -> list[str]:
+    """Return one line per difference between the circumstances of two runs."""
+    pairs = [(name, before.get(name), run[name]) for name in ("commit", "machine", "python")]
+    versions = before.get("packages", {})
+    pairs += [(name, versions.get(name), now) for name, now in run["packages"].items()]
+    return [f"{name} {old} → {new}" for name, old, new in pairs if old != new]
+
+
+# Reading the results of pytest
+
+
+def read_tests(folder: Path) -> dict | None:
+    """Read `tests.xml`, the JUnit file that pytest left in the report's folder.
+
+    Returns:
+        None if there is no such file, or it is damaged; otherwise a dict: when, seconds (by the
+        clock), tests, skipped, failures (dicts: name, message, text, evidence: names of images
+        in `figures` beside the report's folder), files (dicts: name, tests, seconds (summed over
+        workers), slowest; longest first).
+    """
+    try:
+        suite = next(ElementTree.parse(folder / "tests.xml").getroot().iter("testsuite"))
+    except (OSError, ElementTree.ParseError, StopIteration):
+        return None
+    evidence = sorted(path.name for path in (folder.parent / "figures").glob("*.png"))
+    cases: dict[str, list[tuple[float, str]]] = {}
+    failures, skipped = [], 0
+    for case in suite.iter("testcase"):
+        file, name = place_of(case.get("classname", ""), case.get("name", ""))
+        cases.setdefault(file, []).append((float(case.get("time", 0)), name))
+        skipped += case.find("skipped") is not None
+        for problem in [*case.findall("failure"), *case.findall("error")]:
+            text = ANSI.sub("", problem.text or "")
+            message = _headline(ANSI.sub("", problem.get("message", "")) or text)[:300]
+            seen = [name for name in evidence if name in text]
+            name_of_test = f"{file}: {name}"
+            failures.append(
+                {"name": name_of_test, "message": message, "text": text, "evidence": seen}
+            )
+    files = [
+        {"name": name, "tests": len(ran), "seconds": sum(s for s, _ in ran), "slowest": max(ran)}
+        for name, ran in cases.items()
+    ]
+    return {
+        "when": suite.get("timestamp", "")[:19],
+        "seconds": float(suite.get("time", 0)),
+        "tests": sum(map(len, cases.values())),
+        "skipped": skipped,
+        "failures": failures,
+        "files": sorted(files, key=lambda file: -file["seconds"]),
+    }
+
+
+def place_of(classname: str, name: str) -> tuple[str, str]:
+    """Return file and name of a test; nbval's cells are numbered as everywhere in the report."""
+    file = classname.removesuffix(".ipynb").replace(".", "/")
+    if not classname.endswith(".ipynb"):
+        return file, name
+    number = int(name.removeprefix("Cell "))
+    positions = _code_positions(CHECKOUT / f"{file}.ipynb")
+    return file, f"cell {positions[number]}" if number < len(positions) else name
+
+
+@functools.cache
+def _code_positions(path: Path) -> list[int]:
+    """Return the positions of the code cells among all cells of a notebook, counted from 1."""
+    cells = enumerate(read_json(path).get("cells", []), start=1)
+    return [position for position, cell in cells if cell["cell_type"] == "code"]
+
+
+def _headline(message: str) -> str:
+    """Return the one line of a failure's message that says most."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()] or ["failed"]
+    if lines[0] != NBVAL:
+        return lines[0]
+    found = lines[lines.index("Traceback:") + 1 :] if "Traceback:" in lines else lines
+    new, old = (next((x[2:] for x in found if x.startswith(sign)), "") for sign in ("- ", "+ "))
+    return f"says `{new}`, stored is `{old}`" if new or old else found[-1]
+
+
+# Writing the report
 
 
 class Report:
     """The report of one run, written anew whenever something happened."""
 
     def __init__(self, folder: Path, results: list):
-        """Remember what the run before said.
+        """Read what the earlier runs left.
 
         Args:
             folder: Made if it is missing.
-            results: One `execution.Result` a notebook; read anew at each `write`.
+            results: One `runner.Result` per notebook; read anew at each `write`.
         """
         self.folder, self.results = folder, results
         self.run = circumstances()
-        kept = read_json(folder / "history.json") or {}
-        # What an earlier version of this module wrote cannot be compared with.
+        kept = read_json(folder / "history.json")
         self.history = kept["notebooks"] if kept.get("format") == FORMAT else {}
 
     def write(self) -> None:
@@ -59,82 +312,80 @@ class Report:
         environment: dict[str, None] = {}
         for entry in entries:
             entry["output"] = Path(os.path.relpath(entry["output"], self.folder)).as_posix()
+            # An entry is compared with that of the same notebook with the same parameters.
+            key = f"{entry['name']} {json.dumps(entry['parameters'], sort_keys=True)}"
             ended = entry["status"] not in ("not run", "running")
-            before = self.history.get(key(entry)) if ended else None
+            before = self.history.get(key) if ended else None
             entry["compared"] = before["run"]["started"] if before else ""
             entry["changes"] = changes(entry, before) if before else []
             if before:
                 environment |= dict.fromkeys(environment_changes(self.run, before["run"]))
             if ended:
-                history[key(entry)] = {"run": self.run, **entry}
+                history[key] = {"run": self.run, **entry}
         report = {
             **self.run,
-            "finished": now(),
-            "parameters": {k: v for entry in entries for k, v in entry["parameters"].items()},
+            "finished": _now(),
             "seconds": round(sum(entry["seconds"] for entry in entries), 1),
             "changes": list(environment),
             "notebooks": entries,
         }
+        files = {"history": {"format": FORMAT, "notebooks": history}, "report": report}
         try:
-            self._save_thumbnails(entries, history)
-            write_atomically(
-                self.folder / "history.json", as_json({"format": FORMAT, "notebooks": history})
-            )
-            write_atomically(self.folder / "report.json", as_json(report))
-            write_atomically(self.folder / "notebooks.xml", junit.notebooks_xml(report))
+            self._save_images([*entries, *history.values(), *self.history.values()])
+            for name, content in files.items():
+                text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+                write_atomically(self.folder / f"{name}.json", text)
             write_page(self.folder)
         except OSError as error:
             reason = f"cannot write {self.folder} ({error.strerror})"
             raise InputError(f"{reason}; choose another folder with --output") from None
 
-    def _save_thumbnails(self, entries: list[dict], history: dict) -> None:
-        """Keep the small pictures of this run and of what the next is compared with."""
-        place = self.folder / "pictures"
+    def _save_images(self, entries: list[dict]) -> None:
+        """Save each image as `images/<hash>.png`, and delete those that no entry has."""
+        folder = self.folder / "images"
         for result in self.results:
-            if result.cells:
-                outcomes.save_thumbnails(outcomes.load(Path(result.output)), place)
-        known = [*entries, *history.values(), *self.history.values()]
-        wanted = {p["hash"] for entry in known for c in entry["cells"] for p in c["pictures"]}
-        for path in place.glob("*.jpg"):
-            if path.stem not in wanted:
+            executed = read_json(Path(result.output)) if result.cells else {}
+            for cell in executed.get("cells", []):
+                for description, content in _stored_images(cell.get("outputs", [])):
+                    path = folder / f"{description['hash']}.png"
+                    if not path.exists():
+                        write_atomically(path, content)
+        used = {image["hash"] for e in entries for cell in e["cells"] for image in cell["images"]}
+        for path in folder.glob("*.png"):
+            if path.stem not in used:
                 path.unlink()
 
 
-def key(entry: dict) -> str:
-    """Name what an entry may be compared with: the same notebook with the same parameters."""
-    return f"{entry['name']} {json.dumps(entry['parameters'], sort_keys=True)}"
-
-
 def circumstances() -> dict:
-    """Say when, where and with what this process runs."""
+    """Return when, where and with which versions this process runs."""
     import psutil
 
     return {
-        "started": now(),
-        "commit": git("rev-parse", "--short=12", "HEAD") or "unknown",
-        "edited": bool(git("status", "--porcelain", "--untracked-files=no")),
+        "started": _now(),
+        "commit": _git("rev-parse", "--short=12", "HEAD") or "unknown",
+        "edited": bool(_git("status", "--porcelain", "--untracked-files=no")),
         "machine": (
             f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
             f"{psutil.virtual_memory().total / 1e9:.0f} GB"
         ),
         "python": platform.python_version(),
-        "packages": {name: version(name) for name in PACKAGES},
+        "packages": {name: _version(name) for name in PACKAGES},
     }
 
 
-def now() -> str:
+def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
-def version(package: str) -> str:
+def _version(package: str) -> str:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return "missing"
 
 
-def git(*arguments: str) -> str:
-    """Return what git says of the checkout; nothing if it is none, or there is no git."""
+def _git(*arguments: str) -> str:
+    """Return what git prints about the checkout; empty without git or without a checkout."""
     command = ["git", "-C", str(CHECKOUT), *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=30)
@@ -143,53 +394,44 @@ def git(*arguments: str) -> str:
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
-def read_json(path: Path) -> dict | None:
-    """Return what a JSON file holds; None if it is missing or damaged."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-
-
-def as_json(value: dict) -> str:
-    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
-
-
-def problems(report: dict | None, tests: dict | None) -> list[dict]:
-    """List all that is broken, one line each: where (an anchor), name, text."""
+def problems(report: dict, tests: dict | None) -> list[dict]:
+    """List everything that is broken: where (an anchor of the page), name, text."""
     found = []
-    for entry in (report or {"notebooks": []})["notebooks"]:
+    for entry in report.get("notebooks", []):
         if entry["status"] == "failed":
-            found.append({"where": entry["name"], "name": entry["name"], "text": entry["error"]})
-        for cell in entry["cells"]:
-            where = f"{entry['name']}-{cell['position']}"
-            for check in failed_checks([cell]):
-                text = f"cell {cell['position']} says `{check['text']}`"
-                found.append({"where": where, "name": entry["name"], "text": text})
-    for number, failure in enumerate((tests or {"failures": []})["failures"]):
-        found.append(
-            {"where": f"test-{number}", "name": failure["name"], "text": failure["message"]}
-        )
+            name = entry["name"]
+            found.append({"where": name, "name": name, "text": entry["error"]})
+    for number, failure in enumerate(tests["failures"] if tests else []):
+        where, text = f"test-{number}", failure["message"]
+        found.append({"where": where, "name": failure["name"], "text": text})
     return found
 
 
-def verdict(report: dict | None, tests: dict | None) -> tuple[str, str]:
-    """Return the state of all ("passed", "failed" or "incomplete") and one sentence on it."""
-    entries = report["notebooks"] if report else []
+def verdict(report: dict, tests: dict | None) -> tuple[str, str]:
+    """Return the overall state ("passed", "failed" or "incomplete") and one sentence about it."""
+    entries = report.get("notebooks", [])
     passed = sum(entry["status"] == "passed" for entry in entries)
-    said = [f"{passed} of {len(entries)} notebooks ran to their end"] if entries else []
+    parts = [f"{passed} of {len(entries)} notebooks ran to their end"] if entries else []
     for entry in entries:
         if entry["status"] == "interrupted":
-            said.append(f"{entry['name']} was interrupted in {entry['error'].rpartition(':')[0]}")
+            parts.append(f"{entry['name']} was interrupted in {entry['error'].rpartition(':')[0]}")
         if entry["status"] == "running":
-            said.append(f"{entry['name']} is running, unless the run was killed")
+            parts.append(f"{entry['name']} is running, unless the run was killed")
     if tests:
         ran = tests["tests"] - tests["skipped"]
-        said.append(f"{ran - len(tests['failures'])} of {ran} tests passed")
-    sentence = ", ".join(said)
+        parts.append(f"{ran - len(tests['failures'])} of {ran} tests passed")
+    sentence = ", ".join(parts)
     if broken := problems(report, tests):
         return "failed", f"{len(broken)} problem{'s' * (len(broken) > 1)}: {sentence}"
     return ("passed" if passed == len(entries) else "incomplete"), sentence
+
+
+def _read_both(folder: Path) -> tuple[dict, dict | None]:
+    """Return the reports on the notebooks and on the tests; one of them may be missing."""
+    report, tests = read_json(folder / "report.json"), read_tests(folder)
+    if not report and not tests:
+        raise InputError(f"no report in {folder}; `tutorial run` or `make test` writes one")
+    return report, tests
 
 
 def write_page(folder: Path) -> None:
@@ -200,44 +442,31 @@ def write_page(folder: Path) -> None:
     """
     import jinja2
 
-    report, tests = read_both(folder)
+    report, tests = _read_both(folder)
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"shown": shown, "code": with_code}
+    environment.filters |= {"shown": shown, "code": _with_code}
+    environment.globals["metrics"] = metrics_of
     source = resources.files("tutorial_tools").joinpath("report.html").read_text(encoding="utf-8")
     state, sentence = verdict(report, tests)
+    broken = problems(report, tests)
     page = environment.from_string(source).render(
-        report=report,
-        tests=tests,
-        state=state,
-        sentence=sentence,
-        problems=problems(report, tests),
-        tally=tally,
-        metrics=metrics_of,
-        failed_checks=failed_checks,
+        report=report, tests=tests, state=state, sentence=sentence, problems=broken
     )
     write_atomically(folder / "index.html", page)
 
 
-def with_code(text: str):
+def _with_code(text: str):
     """Return a text as HTML, with what stands between backticks set as code."""
     from markupsafe import Markup, escape
 
     return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(text))))
 
 
-def read_both(folder: Path) -> tuple[dict | None, dict | None]:
-    """Return the reports on the notebooks and on the tests; one of them may be missing."""
-    report, tests = read_json(folder / "report.json"), junit.read_tests(folder)
-    if not report and not tests:
-        raise InputError(f"no report in {folder}; `tutorial run` or `make test` writes one")
-    return report, tests
-
-
 def summary(folder: Path) -> str:
     """Return the report as a few lines of text: where the time went, and what is broken."""
-    report, tests = read_both(folder)
+    report, tests = _read_both(folder)
     rows = []
-    for entry in report["notebooks"] if report else []:
+    for entry in report.get("notebooks", []):
         slowest = max(entry["cells"], key=lambda cell: cell["seconds"], default=None)
         note = f"cell {slowest['position']}, {slowest['seconds']:.1f} s" if slowest else ""
         rows.append((f"{entry['seconds']:7.1f} s", f"run {entry['name']}", entry["status"], note))

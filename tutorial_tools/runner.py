@@ -1,13 +1,14 @@
 """Running the notebooks with papermill.
 
 A run executes the notebooks in order. One that fails does not stop the others: its partial
-notebook stays, and the report names the cell. A run never touches the stored outputs in
-`notebooks/`; `storage.refresh` alone writes them.
+notebook stays, and the report names the cell. A run never changes the stored outputs in
+`notebooks/`; only `canonical.refresh` writes them.
 """
 
 from __future__ import annotations
 
-import json
+import contextlib
+import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -15,15 +16,14 @@ from pathlib import Path
 
 from tutorial_lib import CHECKOUT
 from tutorial_lib.data import absolute
-from tutorial_lib.errors import InputError, check_choice, write_atomically
+from tutorial_lib.errors import InputError, check_choice
 from tutorial_lib.notebook import PROFILES
-from tutorial_tools import outcomes, report
-from tutorial_tools.watching import MemoryWatch, ledger
+from tutorial_tools import report
 
 NOTEBOOKS = CHECKOUT / "notebooks"
 CELL_TIMEOUT = 900  # seconds; the longest cell of the quick profile takes two minutes on two cores
 PLACES = {"data_dir", "weights"}  # parameters that name a folder or a file
-NO_PLACES = ("", "imagenet")  # what they say when they name none
+NO_PLACES = ("", "imagenet")  # values of these parameters that are no path
 WORDS = {"true": True, "1": True, "yes": True, "on": True}
 WORDS |= {"false": False, "0": False, "no": False, "off": False}
 CONVERSIONS = {"int": int, "float": float, "bool": lambda text: WORDS[text.lower()]}
@@ -31,19 +31,18 @@ CONVERSIONS = {"int": int, "float": float, "bool": lambda text: WORDS[text.lower
 
 @dataclass
 class Result:
-    """What became of one notebook.
+    """The outcome of one notebook.
 
     Attributes:
         name: File name without suffix.
         status: "not run", "running", "passed", "failed" or "interrupted".
         seconds: Wall-clock time.
         output: The executed notebook, complete or partial.
-        error: One line that names the cell and says what happened; empty if all went well.
-        device: What the notebook's banner says it ran on.
-        parameters: What it was run with, beside its own defaults.
-        data: The data sets it used: name → sha256 of the file that identifies the set.
+        error: One line that names the cell and the error; empty if the notebook passed.
+        device: The device that the notebook's banner names.
+        parameters: What was set beside the notebook's own defaults.
         megabytes: Most memory that its kernel held at once, in 10⁶ bytes.
-        cells: One dict a code cell, as `outcomes.read_cells` describes it.
+        cells: One dict per code cell, as `report.read_cells` describes it.
     """
 
     name: str
@@ -53,65 +52,64 @@ class Result:
     error: str = ""
     device: str = ""
     parameters: dict = field(default_factory=dict)
-    data: dict[str, str] = field(default_factory=dict)
     megabytes: int = 0
     cells: list[dict] = field(default_factory=list)
 
     def summary(self) -> str:
         """Return one line for a terminal."""
-        doubts = [check["text"] for check in outcomes.failed_checks(self.cells)]
-        notes = [self.error] * bool(self.error) + [f"says `{text}`" for text in doubts]
-        return f"{self.status} in {self.seconds:.0f} s{': ' if notes else ''}{'; '.join(notes)}"
+        return f"{self.status} in {self.seconds:.0f} s{self.error and ': '}{self.error}"
 
 
 def find_notebooks(names: Iterable[str] = (), folder: Path = NOTEBOOKS) -> list[Path]:
-    """Return the notebooks in order: all of them, or those whose name starts with a given one.
+    """Return notebooks in the order of their names.
+
+    Args:
+        names: Paths of notebooks, or starts of names of notebooks in `folder`; empty for all.
+        folder: Where the notebooks are.
 
     Raises:
-        InputError: if there are none, or a name fits none.
+        InputError: if a path is no file, a name fits no notebook, or there are no notebooks.
     """
     available = sorted(folder.glob("[0-9]*.ipynb"))
-    if not available:
+    known = ", ".join(path.stem for path in available)
+    chosen = []
+    for name in names:
+        if name.endswith(".ipynb"):
+            fitting = [path for path in (Path(name), folder / name) if path.is_file()][:1]
+        else:
+            fitting = [path for path in available if path.stem.startswith(name)]
+        if not name or not fitting:
+            raise InputError(f"no notebook is called {name!r}; give a path or one of {known}")
+        chosen += [path.absolute() for path in fitting]
+    if not available and not chosen:
         raise InputError(
             f"no notebooks in {folder}; run this from a checkout, installed with `pip install -e .`"
         )
-    chosen = []
-    for name in names:
-        stem = Path(name).name.removesuffix(".ipynb")
-        fitting = [path for path in available if path.stem.startswith(stem)]
-        if not fitting:
-            known = ", ".join(path.stem for path in available)
-            raise InputError(f"no notebook is called {name!r}; choose from {known}")
-        chosen += fitting
-    return sorted(set(chosen)) if chosen else available
+    return sorted(set(chosen), key=lambda path: path.name) if chosen else available
 
 
 def notebook_parameters(path: Path) -> dict[str, dict]:
     """Return the parameters of a notebook: name → type, default and help, all as text.
 
-    One that cannot be read has none; whoever runs it is told why.
+    A damaged notebook has none; executing it raises the error that the user should see.
     """
     from papermill import inspect_notebook
 
     try:
         entries = inspect_notebook(str(path))
-    except Exception:  # what papermill and nbformat raise at a damaged file is of every kind
+    except Exception:  # papermill and nbformat raise errors of every kind
         return {}
     return {
-        name: {
-            "type": entry["inferred_type_name"],
-            "default": entry["default"],
-            "help": entry["help"],
-        }
+        name: {"type": entry["inferred_type_name"], **{k: entry[k] for k in ("default", "help")}}
         for name, entry in entries.items()
     }
 
 
 def typed_parameters(path: Path, given: dict[str, str]) -> dict:
-    """Turn `name=text` pairs into values of the types that the notebook declares.
+    """Convert texts by name to values of the types that the notebook declares.
 
-    Parameters that this notebook does not have are left out; `check_parameters` finds those that
-    no notebook has.
+    Parameters that this notebook does not have are left out, because another notebook of the same
+    run may have them; `check_parameters` finds those that no notebook has.
 
     Raises:
         InputError: if a text is not of the declared type.
@@ -120,36 +118,63 @@ def typed_parameters(path: Path, given: dict[str, str]) -> dict:
     for name, entry in notebook_parameters(path).items():
         if name not in given:
             continue
-        text = given[name]
+        text, wanted = given[name], entry["type"]
         try:
-            values[name] = CONVERSIONS.get(entry["type"], str)(text)
+            values[name] = CONVERSIONS.get(wanted, str)(text)
         except (ValueError, KeyError):
-            wanted = entry["type"]
-            raise InputError(
-                f"{name}={text!r} cannot be used; give a value of type {wanted}"
-            ) from None
-    # The kernel works in notebooks/, the user somewhere else.
-    for name in PLACES & values.keys():
-        if values[name] not in NO_PLACES:
-            values[name] = str(absolute(values[name], name))
+            message = f"{name}={text!r} cannot be used; give a value of type {wanted}"
+            raise InputError(message) from None
+        # The kernel works in notebooks/, the user somewhere else.
+        if name in PLACES and text not in NO_PLACES:
+            values[name] = str(absolute(text, name))
     return values
 
 
 def check_parameters(paths: Iterable[Path], given: dict[str, str]) -> None:
-    """Raise InputError if no chosen notebook has a parameter, or the profile is unknown."""
+    """Raise InputError if none of the notebooks has a parameter, or the profile is unknown."""
     known = {name for path in paths for name in notebook_parameters(path)}
     for name in given:
         check_choice("parameter", name, sorted(known))
     check_choice("profile", given.get("profile", PROFILES[0]), PROFILES)
 
 
+class MemoryWatch(threading.Thread):
+    """Measures the most memory that the processes started since then hold, in bytes.
+
+    Used as a context manager around the life of a kernel. It looks four times per second.
+    """
+
+    def __enter__(self) -> MemoryWatch:
+        import psutil
+
+        self.peak, self._ended = 0, threading.Event()
+        self._me = psutil.Process()
+        self._others = set(self._me.children(recursive=True))
+        self.start()
+        return self
+
+    def __exit__(self, *error) -> None:
+        self._ended.set()
+        self.join()
+
+    def run(self) -> None:
+        import psutil
+
+        while not self._ended.wait(0.25):
+            held = 0
+            for process in set(self._me.children(recursive=True)) - self._others:
+                with contextlib.suppress(psutil.Error):  # it has ended
+                    held += process.memory_info().rss
+            self.peak = max(self.peak, held)
+
+
 def execute(
     source: Path, output: Path, parameters: dict, timeout: int, progress: bool = False
 ) -> Result:
-    """Execute one notebook and say what became of it.
+    """Execute one notebook.
 
     The kernel is killed whatever happens, also at Ctrl-C, and the output is written after each
-    cell, so that a run that dies leaves what it had.
+    cell, so that an interrupted run leaves a partial notebook.
 
     Args:
         source: The notebook to run; it is only read.
@@ -171,13 +196,12 @@ def execute(
         output.unlink(missing_ok=True)
         output.touch()
     except OSError as error:
-        raise InputError(
-            f"cannot write {output} ({error.strerror}); choose another folder with --output"
-        ) from None
+        reason = f"cannot write {output} ({error.strerror})"
+        raise InputError(f"{reason}; choose another folder with --output") from None
     start = time.perf_counter()
-    with MemoryWatch() as memory, ledger(result.data):
+    with MemoryWatch(daemon=True) as memory:
         try:
-            look_for_kernel(source)
+            _look_for_kernel(source)
             papermill.execute_notebook(
                 source,
                 output,
@@ -186,6 +210,7 @@ def execute(
                 cwd=source.parent,
                 execution_timeout=timeout,
                 start_timeout=180,
+                coalesce_streams=True,  # a kernel cuts what is printed into pieces of any size
                 shutdown_kernel="immediate",  # a busy kernel would not hear a polite request
                 extra_arguments=["--log-level=ERROR"],  # its warnings would tear the progress bar
             )
@@ -201,61 +226,39 @@ def execute(
         except Exception as error:  # a damaged notebook, an unknown kernel: of every kind
             result.status, what = "failed", one_line(f"{type(error).__name__}: {error}")
     result.seconds = round(time.perf_counter() - start, 1)
-    result.megabytes = round(memory.peak(0, time.time()) / 1e6)
-    executed = outcomes.load(output)
-    if executed["cells"]:
-        join_texts(executed)
-        text = json.dumps(executed, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-        write_atomically(output, text)
-        result.cells = outcomes.read_cells(executed, outcomes.load(source), memory.peak)
-    result.device = outcomes.device(executed)
+    result.megabytes = round(memory.peak / 1e6)
+    if executed := report.read_json(output):
+        result.cells = report.read_cells(executed, report.read_json(source))
+        result.device = report.device_of(executed)
     if result.status != "passed":
-        result.error = f"{failing_cell(result.cells)}: {what}"
+        result.error = f"{_failing_cell(result.cells)}: {what}"
     return result
 
 
-def look_for_kernel(source: Path) -> None:
-    """Raise NoSuchKernel if a notebook wants one that is not installed.
+def _look_for_kernel(source: Path) -> None:
+    """Raise NoSuchKernel if a notebook wants a kernel that is not installed.
 
     Papermill would log a traceback, and mark all cells as completed.
     """
     from jupyter_client.kernelspec import KernelSpecManager
 
-    wanted = outcomes.load(source).get("metadata", {}).get("kernelspec", {})
+    wanted = report.read_json(source).get("metadata", {}).get("kernelspec", {})
     if "name" in wanted:
         KernelSpecManager().get_kernel_spec(wanted["name"])
 
 
-def join_texts(notebook: dict) -> None:
-    """Join what a cell printed without anything in between; each stream by itself.
-
-    A kernel sends it in pieces, and where it cuts depends on how busy the machine is.
-    """
-    for cell in notebook["cells"]:
-        joined: list[dict] = []
-        for output in cell.get("outputs", []):
-            last = joined[-1] if joined else {}
-            if "name" in output and output["name"] == last.get("name"):
-                last["text"] = "".join([*last["text"], *output["text"]])
-            else:
-                joined.append(output)
-        if "outputs" in cell:
-            cell["outputs"] = joined
-
-
 def one_line(message: str) -> str:
-    """Return a message without line breaks, for a list or a terminal."""
+    """Return a message without line breaks."""
     return " ".join(message.split())
 
 
-def failing_cell(cells: list[dict]) -> str:
+def _failing_cell(cells: list[dict]) -> str:
     """Name the cell that a run ended in."""
     ran = [cell for cell in cells if cell["status"] != "not run"]
     ended = [cell for cell in ran if cell["status"] != "completed"] or ran[-1:]
     if not ended:
         return "before the first cell"
-    cell = ended[-1]
-    return f"cell {cell['position']} (`{cell['first_line']}`)"
+    return f"cell {ended[-1]['position']} (`{ended[-1]['first_line']}`)"
 
 
 def run(
@@ -271,34 +274,41 @@ def run(
     Args:
         paths: The notebooks.
         parameters: Texts by name, as given on the command line.
-        build: Folder for all that is made.
+        build: Folder for everything that is written.
         timeout: Whole seconds that one cell may take.
         echo: Called with one line before and after each notebook.
         progress: Show a bar over the cells of each notebook.
 
     Returns:
-        One result a notebook. After an interrupt the remaining ones are "not run".
+        One result per notebook. After an interrupt the remaining ones are "not run".
 
     Raises:
-        InputError: if a parameter cannot be used, or the folder cannot be written or is that of
-            the notebooks themselves.
+        InputError: if a parameter cannot be used, the folder cannot be written, or an output would
+            overwrite its notebook or another output.
     """
     check_parameters(paths, parameters)
-    values = {path: typed_parameters(path, parameters) for path in paths}
-    outputs = [build / "notebooks" / path.name for path in paths]
-    for path, output in zip(paths, outputs, strict=True):
+    results = [
+        Result(
+            path.stem,
+            output=str(build / "notebooks" / path.name),
+            parameters=typed_parameters(path, parameters),
+        )
+        for path in paths
+    ]
+    for path, result in zip(paths, results, strict=True):
+        output = Path(result.output)
         if output.exists() and output.samefile(path):
             raise InputError(f"{path} would overwrite itself; choose another folder with --output")
-    results = [
-        Result(path.stem, output=str(output), parameters=values[path])
-        for path, output in zip(paths, outputs, strict=True)
-    ]
+        if [other.name for other in paths].count(path.name) > 1:
+            raise InputError(f"two notebooks are called {path.name}; run one of them at a time")
     record = report.Report(build / "report", results)
     for number, path in enumerate(paths):
         echo(f"[{number + 1}/{len(paths)}] {path.stem} …")
-        results[number].status = "running"
+        planned = results[number]
+        planned.status = "running"
         record.write()  # so that even a run that is killed leaves a report
-        results[number] = execute(path, outputs[number], values[path], timeout, progress)
+        output = Path(planned.output)
+        results[number] = execute(path, output, planned.parameters, timeout, progress)
         echo(f"      {results[number].summary()}")
         record.write()
         if results[number].status == "interrupted":

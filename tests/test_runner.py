@@ -1,4 +1,4 @@
-"""The runner: order, failures, time limits, interrupts, reports."""
+"""The runner: order, failures, time limits, interrupts, and what it finds and stores."""
 
 import functools
 import json
@@ -19,12 +19,12 @@ from papermill.cli import papermill
 
 from tutorial_lib.data import data_home
 from tutorial_lib.errors import InputError
-from tutorial_tools import report, runner
+from tutorial_tools import canonical, report, runner
 from tutorial_tools.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
 PARAMETERS = """\
-profile: str = "quick"  # which nets
+profile: str = "quick"  # which networks
 seed: int = 0  # start of the random numbers
 data_dir: str = ""  # where the data is
 weights: str = ""  # file of weights
@@ -50,13 +50,13 @@ def write_notebook(folder, name, *sources, parameters=PARAMETERS, ids=False):
     return path
 
 
-def outputs_of(path):
-    notebook = json.loads(path.read_text(encoding="utf-8"))
-    return "".join(
-        "".join(output.get("text", ""))
-        for cell in notebook["cells"]
-        for output in cell.get("outputs", [])
-    )
+def printed(path):
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return "".join("".join(o.get("text", "")) for c in cells for o in c.get("outputs", []))
+
+
+def run(paths, parameters, build):
+    return runner.run(paths, parameters, build, 60, lambda line: None)
 
 
 def test_a_failing_notebook_stops_nothing_else_and_names_its_cell(tmp_path):
@@ -65,59 +65,35 @@ def test_a_failing_notebook_stops_nothing_else_and_names_its_cell(tmp_path):
     write_notebook(tmp_path, "03_good", "print('three', seed)")
     lines = []
 
-    results = runner.run(
-        runner.find_notebooks(folder=tmp_path),
-        {"seed": "7"},
-        tmp_path / "build",
-        60,
-        lines.append,
-    )
+    paths = runner.find_notebooks(folder=tmp_path)
+    results = runner.run(paths, {"seed": "7"}, tmp_path / "build", 60, lines.append)
 
     assert [result.status for result in results] == ["passed", "failed", "passed"]
     assert results[1].error == "cell 4 (`1 / 0`): ZeroDivisionError: division by zero"
     assert any("cell 4" in line for line in lines)
-    assert outputs_of(tmp_path / "build/notebooks/02_bad.ipynb") == "before\n"
-    assert outputs_of(tmp_path / "build/notebooks/03_good.ipynb") == "three 7\n"
-
-
-def test_the_report_tells_what_happened(tmp_path):
-    write_notebook(tmp_path, "01_bad", "raise ValueError('<odd>')")
-    runner.run(runner.find_notebooks(folder=tmp_path), {}, tmp_path / "b", 60, lambda line: None)
-
-    record = json.loads((tmp_path / "b/report/report.json").read_text(encoding="utf-8"))
-    page = (tmp_path / "b/report/index.html").read_text(encoding="utf-8")
-
-    (notebook,) = record["notebooks"]
-    assert notebook["status"] == "failed"
-    assert [cell["status"] for cell in notebook["cells"]] == ["completed", "failed"]
-    assert set(record["packages"]) == set(report.PACKAGES)
-    assert "&lt;odd&gt;" in page and "<odd>" not in page
+    assert printed(tmp_path / "build/notebooks/02_bad.ipynb") == "before\n"
+    assert printed(tmp_path / "build/notebooks/03_good.ipynb") == "three 7\n"
 
 
 def test_a_cell_that_hangs_is_ended(tmp_path):
     path = write_notebook(tmp_path, "01_slow", "import time", "time.sleep(60)")
     result = runner.execute(path, tmp_path / "out.ipynb", {}, timeout=2)
-    assert result.status == "failed"
     assert result.error == "cell 4 (`time.sleep(60)`): took longer than 2 s; see --timeout"
 
 
 def test_a_kernel_that_dies_is_reported(tmp_path):
     path = write_notebook(tmp_path, "01_dead", "import os", "os._exit(1)")
     result = runner.execute(path, tmp_path / "out.ipynb", {}, timeout=60)
-    assert result.status == "failed"
-    assert "the kernel died" in result.error
+    assert result.status == "failed" and "the kernel died" in result.error
 
 
 def test_an_input_error_shows_one_line_in_the_notebook(tmp_path):
-    path = write_notebook(
-        tmp_path,
-        "01_input",
-        "from tutorial_lib.errors import InputError\nraise InputError('give a cat')",
-    )
+    source = "from tutorial_lib.errors import InputError\nraise InputError('give a cat')"
+    path = write_notebook(tmp_path, "01_input", source)
     result = runner.execute(path, tmp_path / "out.ipynb", {}, timeout=60)
     assert result.error.endswith("InputError: give a cat")
-    notebook = json.loads((tmp_path / "out.ipynb").read_text(encoding="utf-8"))
-    (error,) = (o for cell in notebook["cells"] for o in cell.get("outputs", []))
+    cells = report.read_json(tmp_path / "out.ipynb")["cells"]
+    (error,) = (output for cell in cells for output in cell.get("outputs", []))
     assert error["traceback"] == ["InputError: give a cat"]
 
 
@@ -173,33 +149,27 @@ def test_notebooks_that_cannot_start_are_failed_ones_in_the_report(tmp_path):
     strange.write_text(strange.read_text().replace('"python3"', '"nosuch"'))
     bare = write_notebook(tmp_path, "04_bare", "print(1)")
     bare.write_text(json.dumps(json.loads(bare.read_text()) | {"metadata": {}}))
-    results = runner.run(
-        runner.find_notebooks(folder=tmp_path), {}, tmp_path / "build", 60, lambda line: None
-    )
+    results = run(runner.find_notebooks(folder=tmp_path), {}, tmp_path / "build")
     assert [result.status for result in results] == ["failed"] * 4
     reasons = ("does not appear to be JSON", "no attribute", "No such kernel", "No kernel name")
     for result, reason in zip(results, reasons, strict=True):
         assert result.error.startswith("before the first cell: ") and reason in result.error
-    record = json.loads((tmp_path / "build/report/report.json").read_text(encoding="utf-8"))
-    assert [entry["status"] for entry in record["notebooks"]] == ["failed"] * 4
+    entries = report.read_json(tmp_path / "build/report/report.json")["notebooks"]
+    assert [entry["status"] for entry in entries] == ["failed"] * 4
 
 
-def test_texts_that_a_kernel_sent_in_pieces_are_joined_and_nothing_else():
-    def text(name, text):
-        return {"output_type": "stream", "name": name, "text": text}
+def test_what_a_cell_prints_in_pieces_is_one_text(tmp_path):
+    flush = "for text in 'abc':\n    print(text, flush=True)\n    time.sleep(0.3)"
+    path = write_notebook(tmp_path, "01_a", "import time", flush)
+    assert runner.execute(path, tmp_path / "out.ipynb", {}, timeout=60).status == "passed"
+    (output,) = report.read_json(tmp_path / "out.ipynb")["cells"][-1]["outputs"]
+    assert "".join(output["text"]) == "a\nb\nc\n"
 
-    picture = {"output_type": "display_data", "data": {"image/png": ""}, "metadata": {}}
-    outputs = [text("stdout", "a"), text("stdout", ["b\n", "c"]), picture, text("stdout", "d")]
-    outputs += [text("stderr", "e"), text("stderr", "f")]
-    notebook = {"cells": [{"cell_type": "markdown"}, {"cell_type": "code", "outputs": outputs}]}
-    runner.join_texts(notebook)
-    assert notebook["cells"][1]["outputs"] == [
-        text("stdout", "ab\nc"),
-        picture,
-        text("stdout", "d"),
-        text("stderr", "ef"),
-    ]
-    assert notebook["cells"][0] == {"cell_type": "markdown"}
+
+def test_papermill_shows_its_own_progress(tmp_path, capfd):
+    path = write_notebook(tmp_path, "01_bar", "print(1)")
+    runner.execute(path, tmp_path / "out.ipynb", {}, 60, progress=True)
+    assert re.search(r"01_bar: .*/3 \[.*cell/s", capfd.readouterr().err)
 
 
 @pytest.mark.parametrize("path", runner.find_notebooks(), ids=lambda path: path.stem)
@@ -243,7 +213,7 @@ def test_kernels_use_the_data_folder_of_the_command(tmp_path, monkeypatch):
     result = CliRunner().invoke(main, ["run", "--folder", "notebooks", "--output", "build"])
     assert result.exit_code == 0, result.output
     executed = tmp_path / "build" / "notebooks" / "01_a.ipynb"
-    assert outputs_of(executed) == f"{tmp_path / 'mine'}\n"
+    assert printed(executed) == f"{tmp_path / 'mine'}\n"
 
 
 def test_a_data_folder_is_absolute(tmp_path, monkeypatch):
@@ -283,9 +253,26 @@ def test_notebooks_are_found_by_the_start_of_their_name(tmp_path):
     find = runner.find_notebooks
     assert [path.stem for path in find(folder=tmp_path)] == ["01_a", "02_b"]
     assert [path.stem for path in find(["02"], tmp_path)] == ["02_b"]
-    assert [path.stem for path in find(["notebooks/01_a.ipynb"], tmp_path)] == ["01_a"]
-    with pytest.raises(InputError, match="choose from 01_a, 02_b"):
-        find(["03"], tmp_path)
+    assert [path.stem for path in find(["02_b.ipynb", "01"], tmp_path)] == ["01_a", "02_b"]
+    for name in ("03", "", "sub/01_a"):
+        with pytest.raises(InputError, match="give a path or one of 01_a, 02_b"):
+            find([name], tmp_path)
+
+
+def test_a_path_means_that_file_and_no_other(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    own = write_notebook(tmp_path / "mine", runner.find_notebooks(["01"])[0].stem, "print('mine')")
+    result = CliRunner().invoke(main, ["run", f"mine/{own.name}", "--output", "build"])
+    assert result.exit_code == 0, result.output
+    assert printed(tmp_path / "build" / "notebooks" / own.name) == "mine\n"
+    for arguments, message in (
+        ([f"yours/{own.name}"], "no notebook is called 'yours/"),
+        ([f"mine/{own.name}", "01"], "two notebooks are called"),
+    ):
+        result = CliRunner().invoke(main, ["run", *arguments, "--output", "other"])
+        assert result.exit_code == 1 and message in result.output
+        assert not (tmp_path / "other").exists()
 
 
 def test_an_output_folder_that_cannot_be_written_is_one_line(tmp_path):
@@ -321,8 +308,36 @@ def test_ctrl_c_stops_cleanly_and_leaves_no_kernel(tmp_path):
     assert "Traceback" not in printed
     assert "interrupted" in printed and "02_next" not in printed
     wait_for(lambda: not any(alive(kernel) for kernel in kernels))
-    record = json.loads((tmp_path / "build/report/report.json").read_text(encoding="utf-8"))
-    assert [entry["status"] for entry in record["notebooks"]] == ["interrupted", "not run"]
+    entries = report.read_json(tmp_path / "build/report/report.json")["notebooks"]
+    assert [entry["status"] for entry in entries] == ["interrupted", "not run"]
+
+
+@pytest.mark.slow
+def test_refreshing_replaces_the_image_that_opens_a_notebook(tmp_path):
+    (tmp_path / "notebooks").mkdir()
+    draw = (
+        "from tutorial_lib.figures import plotting\n"
+        "fig, ax = plotting.figure(title='A line')\n"
+        "ax.plot([0, 1], [0, 1])\n"
+        "plotting.show(fig, alt='A line that goes up.')"
+    )
+    path = write_notebook(tmp_path / "notebooks", "01_opening", draw)
+    assert canonical.refresh(path).status == "passed"
+    notebook = report.read_json(path)
+    ((place, old),) = canonical.png_outputs(notebook).items()
+    opening = tmp_path / "docs/images/01.png"
+    opening.parent.mkdir(parents=True)
+    opening.write_bytes(old)
+    (opening.parent / "other.png").write_bytes(b"drawn by hand")
+    words = "![one](../docs/images/01.png) ![two](../docs/images/other.png)"
+    first = {"cell_type": "markdown", "id": "opening", "metadata": {}, "source": [words]}
+    notebook["cells"].insert(0, first)
+    source = canonical.canonical(notebook).replace("[0, 1])", "[1, 0])")
+    path.write_text(source, encoding="utf-8")
+    assert canonical.refresh(path).status == "passed"
+    new = canonical.png_outputs(report.read_json(path))[place]
+    assert opening.read_bytes() == new != old
+    assert (opening.parent / "other.png").read_bytes() == b"drawn by hand"
 
 
 def alive(process):

@@ -1,4 +1,4 @@
-"""When two pictures count as alike, and what is said of a figure in words."""
+"""When two images count as equal, and how a figure is described in words."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ from PIL import Image
 from tutorial_lib.figures import plotting
 from tutorial_lib.figures.fingerprint import describe
 from tutorial_tools import image_diff
-from tutorial_tools.image_diff import Picture, compare_pictures
+from tutorial_tools.image_diff import OutputImage, compare_images
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def evidence(tmp_path):
 
 
 def plain(value=0, shape=(48, 48)):
-    return Picture(np.full((*shape, 3), value, np.uint8), alt="a")
+    return OutputImage(np.full((*shape, 3), value, np.uint8), alt="a")
 
 
 @pytest.fixture
@@ -34,23 +34,21 @@ def drawn(monkeypatch):
         plotting.show(fig, alt="A line that rises to the right.")
         png, known = shown.pop()._repr_png_()
         data, metadata = {"image/png": png}, {"image/png": known}
-        (found,) = image_diff.pictures([{"data": data, "metadata": metadata}])
+        (found,) = image_diff.output_images([{"data": data, "metadata": metadata}])
         return found
 
     return draw
 
 
-def test_equal_pictures_pass(evidence):
-    measured = {}
-    assert compare_pictures([plain()], [plain()], None, evidence, measured) == []
-    assert measured == {"picture 0": 0.0}
+def test_equal_images_pass(evidence):
+    assert compare_images([plain()], [plain()], None, evidence) == []
 
 
-def test_a_changed_picture_fails_and_leaves_one_picture_with_three(evidence):
+def test_a_changed_image_fails_and_leaves_both_and_their_difference(evidence):
     changed = plain().pixels.copy()
     changed[10:20, 10:20] = 255
-    problems = compare_pictures([plain()], [replace(plain(), pixels=changed)], None, evidence)
-    assert len(problems) == 1 and "picture 0 differs by" in problems[0]
+    problems = compare_images([plain()], [replace(plain(), pixels=changed)], None, evidence)
+    assert len(problems) == 1 and "image 0: differs by" in problems[0]
     assert str(evidence(0)) in problems[0]
     side_by_side = np.asarray(Image.open(evidence(0)))
     assert side_by_side.shape == (48, 144, 3)
@@ -62,22 +60,22 @@ def test_a_changed_picture_fails_and_leaves_one_picture_with_three(evidence):
 @pytest.mark.parametrize("share", [None, 0.8])
 def test_alt_text_size_width_and_number_count_exactly(evidence, share):
     def complaint(new):
-        return compare_pictures([plain()], [new], share, evidence)[0]
+        return compare_images([plain()], [new], share, evidence)[0]
 
     assert "alt text was 'a', now 'b'" in complaint(replace(plain(), alt="b"))
     assert "shown 0 wide before, now 9" in complaint(replace(plain(), width=9))
     assert "size was 48×48, now 47×48" in complaint(plain(0, (48, 47)))
     assert np.asarray(Image.open(evidence(0))).shape == (48, 144, 3)
-    assert compare_pictures([plain()], [], share, evidence) == ["expected 1 pictures, got 0"]
+    assert compare_images([plain()], [], share, evidence) == ["expected 1 images, got 0"]
 
 
-def test_one_wrong_letter_in_a_large_picture_is_seen(evidence):
+def test_one_wrong_letter_in_a_large_image_is_seen(evidence):
     page = np.full((1200, 1200, 3), 255, np.uint8)
     letter = page.copy()
     letter[600:612, 600:602] = 0
     assert image_diff.pixel_distance(page, letter) < image_diff.TOLERANCE
-    old, new = Picture(page), Picture(letter)
-    (problem,) = compare_pictures([old], [new], None, evidence)
+    old, new = OutputImage(page), OutputImage(letter)
+    (problem,) = compare_images([old], [new], None, evidence)
     assert "in one place" in problem
 
 
@@ -90,13 +88,13 @@ def test_a_line_may_move_by_a_pixel_and_its_edge_may_be_smoothed_otherwise(evide
     assert image_diff.local_distance(page, smoothed) < image_diff.LOCAL_TOLERANCE
 
 
-def test_trained_pictures_may_differ_in_detail_but_not_in_substance(evidence):
+def test_figures_of_trained_networks_may_differ_in_detail_but_not_in_substance(evidence):
     rng = np.random.default_rng(0)
     scene = np.kron(rng.integers(0, 256, (6, 6, 3)), np.ones((24, 24, 1))).astype(np.uint8)
-    shifted, old = np.roll(scene, 5, axis=1), [Picture(scene)]
+    shifted, old = np.roll(scene, 5, axis=1), [OutputImage(scene)]
 
     def problems(pixels, share):
-        return compare_pictures(old, [Picture(pixels)], share, evidence)
+        return compare_images(old, [OutputImage(pixels)], share, evidence)
 
     assert problems(shifted, 0.8) == []
     assert problems(shifted, 0.1)
@@ -113,15 +111,15 @@ def test_a_color_that_comes_or_goes_is_seen_wherever_it_is(evidence):
     elsewhere = plotting.overlay(gray, mask.T[::-1, ::-1], "#4B8DD8")
 
     def problems(old, new, **options):
-        return compare_pictures([Picture(old)], [Picture(new)], 5.0, evidence, **options)
+        return compare_images([OutputImage(old)], [OutputImage(new)], 5.0, evidence, **options)
 
     assert problems(blue, elsewhere) == []
-    (gone, come) = problems(blue, orange)
-    assert "picture 0: the color #5a7eb0 has gone" in gone
-    assert "picture 0: the color #b9795a has come" in come
+    (gone, new) = problems(blue, orange)
+    assert "image 0: the color #5a7eb0 has disappeared" in gone
+    assert "image 0: the color #b9795a has appeared" in new
     assert problems(blue, orange, colors_vary=True) == []
     (gone,) = problems(blue, gray)
-    assert "gone" in gone
+    assert "disappeared" in gone
     few = np.where(np.arange(100)[:, None, None] < 11, blue, gray)  # 0.3 % of the pixels are blue
     assert problems(gray, few) == []
 
@@ -134,16 +132,16 @@ def test_a_color_that_comes_or_goes_is_seen_wherever_it_is(evidence):
         ({"color": "#E8743B"}, "line #3b7dd8ff", "line #e8743bff"),
     ],
 )
-def test_what_is_written_and_how_it_is_drawn_counts_even_for_trained_nets(
+def test_what_is_written_and_how_it_is_drawn_counts_even_for_trained_networks(
     evidence, drawn, change, was, now
 ):
-    problem, *_ = compare_pictures([drawn()], [drawn(**change)], 0.8, evidence)
+    problem, *_ = compare_images([drawn()], [drawn(**change)], 0.8, evidence)
     assert was in problem.split("now")[0] and now in problem
 
 
-def test_data_are_not_in_the_description_and_old_pictures_have_none(evidence, drawn):
+def test_data_are_not_in_the_description_and_old_images_have_none(evidence, drawn):
     assert drawn().drawn == drawn(last=1.9).drawn
-    assert compare_pictures([replace(drawn(), drawn=None)], [drawn()], None, evidence) == []
+    assert compare_images([replace(drawn(), drawn=None)], [drawn()], None, evidence) == []
 
 
 def test_a_figure_in_words():
