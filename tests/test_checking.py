@@ -5,8 +5,9 @@ import sys
 
 import nbformat
 import pytest
+from nbclient import NotebookClient
 
-from tutorial_tools import nbval_plugin
+from tutorial_tools import nbval_plugin, report
 
 FIGURE = """\
 from tutorial_lib.figures import plotting
@@ -16,6 +17,38 @@ ax.plot([0, 1, 2], [0, 1, {last}], linewidth=4)
 plotting.show(fig, alt="{alt}")
 """
 ALT = "A line that rises from left to right."
+PLAYER = """\
+from tutorial_lib.figures import animation
+
+animation.play(animation.slide({i}, 3), title="{title}")
+"""
+
+
+def figure(**change):
+    good = {"last": "2", "alt": ALT, "title": "A line", "size": "(4, 3)"}
+    return FIGURE.format(**good | change)
+
+
+def player(**change):
+    return PLAYER.format(**{"i": 5, "title": "A kernel"} | change)
+
+
+NOISE = "import sys\nprint('text')\nprint('noise', file=sys.stderr)"
+# Name of the case: tags of the cell, the source that is stored, the source now, the complaint.
+CASES = {
+    "same figure": ([], figure(), figure(), ""),
+    "another image": ([], figure(), figure(last="0"), "image 0: differs by"),
+    "alt text": ([], figure(), figure(alt="A line that falls, they say."), "alt text was"),
+    "title": ([], figure(), figure(title="A lime"), "was '"),
+    "size": ([], figure(), figure(size="(3, 4)"), "size was"),
+    "same animation": ([], player(), player(), ""),
+    "animation of another size": ([], player(), player(i=6), "- "),
+    "title of an animation": ([], player(), player(title="Another"), "Another"),
+    "number": ([], "print('IoU 0.50')", "print('IoU 0.51')", "IoU 0.51"),
+    "number within 5 %": (["numbers-within-5%"], "print('IoU 0.50')", "print('IoU 0.51')", ""),
+    "stderr": ([], "print('text')", NOISE, ""),
+    "more text": ([], "print('text')", f"{NOISE}\nprint('more')", "more"),
+}
 
 
 @pytest.mark.parametrize(
@@ -35,6 +68,10 @@ def test_numbers_may_differ_by_their_tolerance_and_the_words_not_at_all(new, sam
     assert (nbval_plugin.adopt_numbers(new, old, tolerance=0.05) == old) is same
 
 
+def test_names_are_not_numbers():
+    assert nbval_plugin.adopt_numbers("conv2d 1.0e-3", "conv3d 1.01e-3", 0.05) == "conv2d 1.01e-3"
+
+
 @pytest.mark.parametrize(
     ("tags", "share"),
     [
@@ -49,110 +86,42 @@ def test_tags_state_how_much_images_may_differ(tags, share):
     assert nbval_plugin.image_tolerance(tags) == share
 
 
-def test_names_are_not_numbers():
-    assert nbval_plugin.adopt_numbers("conv2d 1.0e-3", "conv3d 1.01e-3", 0.05) == "conv2d 1.01e-3"
-
-
-def executed_notebook(path, source):
-    """Write a notebook whose stored output is that of the source."""
-    from nbclient import NotebookClient
-
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+def check(folder, cases):
+    """Execute the stored sources, put the new ones in their place, and return what nbval finds."""
+    cells = [nbformat.v4.new_code_cell(old) for _, old, _, _ in cases]
+    notebook = nbformat.v4.new_notebook(cells=cells)
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
     NotebookClient(notebook).execute()
-    nbformat.write(notebook, path)
-    return notebook
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("tags", "passes"), [([], False), (["numbers-within-5%"], True)], ids=["untagged", "tagged"]
-)
-def test_nbval_tolerates_numbers_where_a_tag_says_so(tmp_path, tags, passes):
-    path = tmp_path / "01_numbers.ipynb"
-    notebook = executed_notebook(path, "print('IoU 0.50')")
-    notebook.cells[0].source = "print('IoU 0.51')"
-    notebook.cells[0].metadata["tags"] = tags
-    nbformat.write(notebook, path)
-    assert (run_nbval(tmp_path).returncode == 0) is passes
-
-
-def run_nbval(folder):
+    for cell, (tags, _, new, _) in zip(notebook.cells, cases, strict=True):
+        cell.source, cell.metadata["tags"] = new, tags
+    nbformat.write(notebook, folder / "01_a.ipynb")
     command = [sys.executable, "-m", "pytest", "--nbval", "-p", "tutorial_tools.nbval_plugin"]
-    options = ["-p", "no:cacheprovider", "--rootdir", str(folder), str(folder)]
-    return subprocess.run([*command, *options], capture_output=True, text=True, cwd=folder)
+    options = ["-p", "no:cacheprovider", "--rootdir", str(folder), "--junitxml=tests.xml"]
+    subprocess.run([*command, *options, str(folder)], capture_output=True, cwd=folder)
+    return {one["name"]: one["text"] for one in report.read_tests(folder)["failures"]}
+
+
+@pytest.fixture(scope="module")
+def checked(tmp_path_factory):
+    """Return a folder in which all cases were checked, and the complaints by name of the cell."""
+    folder = tmp_path_factory.mktemp("checked")
+    return folder, check(folder, list(CASES.values()))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("change", "complaint"),
-    [
-        ({}, ""),
-        ({"last": "0"}, "differs by"),
-        ({"alt": "A line that falls, they say."}, "alt text"),
-        ({"title": "A lime"}, "was '"),
-        ({"size": "(3, 4)"}, "size was"),
-    ],
-    ids=["unchanged", "image", "alt text", "title", "size"],
-)
-def test_nbval_notices_a_changed_image(tmp_path, change, complaint):
-    path = tmp_path / "01_figure.ipynb"
-    good = {"last": "2", "alt": ALT, "title": "A line", "size": "(4, 3)"}
-    notebook = executed_notebook(path, FIGURE.format(**good))
-    notebook.cells[0].source = FIGURE.format(**good | change)
-    nbformat.write(notebook, path)
-
-    done = run_nbval(tmp_path)
-
-    assert done.returncode == bool(complaint), done.stdout
-    assert complaint in done.stdout
-    evidence = [path.name for path in (tmp_path / "build" / "figures").glob("*")]
-    assert evidence == ["01_figure-cell-0-0.png"] * bool(complaint)
-    assert all(name in done.stdout for name in evidence)
-
-
-PLAYER = """\
-from tutorial_lib.figures import animation
-
-animation.play(animation.slide({i}, 3), title="{title}")
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "change", [{}, {"i": 6}, {"title": "Another"}], ids=["unchanged", "another size", "title"]
-)
-def test_nbval_looks_into_animations(tmp_path, change):
-    path = tmp_path / "01_player.ipynb"
-    good = {"i": 5, "title": "A kernel"}
-    notebook = executed_notebook(path, PLAYER.format(**good))
-    notebook.cells[0].source = PLAYER.format(**good | change)
-    nbformat.write(notebook, path)
-
-    done = run_nbval(tmp_path)
-
-    assert done.returncode == bool(change), done.stdout
+@pytest.mark.parametrize("name", CASES)
+def test_nbval_notices_what_changed_and_nothing_else(checked, name):
+    folder, complaints = checked
+    number, complaint = list(CASES).index(name), CASES[name][-1]
+    found = complaints.get(f"01_a: Cell {number}", "")
+    assert bool(found) is bool(complaint) and complaint in found
+    if complaint and CASES[name][1] == figure():
+        evidence = f"01_a-cell-{number}-0.png"
+        assert evidence in found and (folder / "build" / "figures" / evidence).is_file()
 
 
 @pytest.mark.slow
 def test_a_kernel_that_dies_is_noticed_and_named(tmp_path):
-    path = tmp_path / "01_death.ipynb"
-    notebook = executed_notebook(path, "print('alive')")
-    notebook.cells[0].source = "import os\nos._exit(1)"
-    nbformat.write(notebook, path)
-
-    done = run_nbval(tmp_path)  # would wait for half an hour
-
-    assert done.returncode == 1 and "The kernel died" in done.stdout
-
-
-@pytest.mark.slow
-def test_stderr_does_not_count_but_stdout_does(tmp_path):
-    path = tmp_path / "01_text.ipynb"
-    notebook = executed_notebook(path, "print('said')")
-    notebook.cells[0].source += "\nimport sys\nprint('noise', file=sys.stderr)"
-    nbformat.write(notebook, path)
-    assert run_nbval(tmp_path).returncode == 0
-    notebook.cells[0].source += "\nprint('more')"
-    nbformat.write(notebook, path)
-    assert run_nbval(tmp_path).returncode == 1
+    # Without our plugin, nbval would wait for half an hour.
+    (found,) = check(tmp_path, [([], "print(1)", "import os\nos._exit(1)", "")]).values()
+    assert "The kernel died" in found

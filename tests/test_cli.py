@@ -1,6 +1,5 @@
 """The `tutorial` command."""
 
-import json
 import subprocess
 import sys
 
@@ -39,8 +38,7 @@ def test_list_shows_notebooks_with_their_parameters():
 
 def test_doctor_finds_this_environment_healthy():
     result = call("doctor")
-    assert result.exit_code == 0, result.output
-    assert "TensorFlow" in result.output
+    assert result.exit_code == 0 and "TensorFlow" in result.output, result.output
 
 
 def test_doctor_reports_what_is_broken(monkeypatch):
@@ -65,11 +63,10 @@ def test_errors_are_one_line_and_a_non_zero_exit(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("seconds", ["1.5", "0.5", "nan", "inf", "0"])
-def test_a_timeout_is_a_number_of_whole_seconds(tmp_path, seconds):
-    result = call("run", "01", "--timeout", seconds, "--output", str(tmp_path))
+@pytest.mark.parametrize("seconds", ["1.5", "nan", "0"])
+def test_a_timeout_is_a_number_of_whole_seconds(seconds):
+    result = call("run", "01", "--timeout", seconds)
     assert result.exit_code == 2 and "Invalid value for '--timeout'" in result.output
-    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -86,15 +83,6 @@ def test_a_place_that_cannot_be_used_is_one_line(monkeypatch, error, message):
     monkeypatch.setattr(doctor, "examine", refuse)
     result = call("doctor")
     assert result.exit_code == 1 and result.output == f"Error: {message}\n"
-
-
-@pytest.mark.slow
-def test_a_run_by_name_writes_notebook_and_report(tmp_path):
-    result = call("run", "01", "--output", str(tmp_path))
-    assert result.exit_code == 0, result.output
-    record = json.loads((tmp_path / "report" / "report.json").read_text(encoding="utf-8"))
-    assert [entry["name"] for entry in record["notebooks"]] == ["01_convolution_arithmetic"]
-    assert (tmp_path / "notebooks" / "01_convolution_arithmetic.ipynb").stat().st_size
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """The form of the notebooks: what every one of them has, and what none may have."""
 
 import ast
-import base64
 import functools
 import importlib
 import inspect
@@ -57,7 +56,7 @@ def test_all_executed_without_error_or_stderr(notebook):
             assert output["output_type"] != "error" and output.get("name") != "stderr"
 
 
-def test_every_picture_has_alt_text(notebook):
+def test_every_image_has_alt_text(notebook):
     for cell in code(notebook):
         for output in cell["outputs"]:
             if "image/png" in output.get("data", {}):
@@ -144,17 +143,12 @@ def test_links_between_notebooks_lead_somewhere(path, notebook):
         assert (path.parent / target).is_file()
 
 
-def test_opening_pictures_are_outputs_of_the_notebook(path, notebook):
+def test_opening_images_are_outputs_of_the_notebook(path, notebook):
     # They stand in docs/ for the README too; a stale one would be a lie in two places.
     shown = re.findall(r"\]\((\.\./docs/[^)]+\.png)\)", text(notebook["cells"][0]))
-    stored = {
-        base64.b64decode("".join(output["data"]["image/png"]))
-        for cell in code(notebook)
-        for output in cell["outputs"]
-        if "image/png" in output.get("data", {})
-    }
+    stored = canonical.png_outputs(notebook).values()
     for target in shown:
-        assert (path.parent / target).read_bytes() in stored, f"copy the new picture to {target}"
+        assert (path.parent / target).read_bytes() in stored, f"copy the new image to {target}"
 
 
 def test_shown_sources_are_the_library_as_it_is(path, notebook):
@@ -177,11 +171,10 @@ def test_shown_sources_are_the_library_as_it_is(path, notebook):
         assert not stale, f"run `tutorial refresh {path.stem[:2]}`: the library now says {stale}"
 
 
-def test_the_readme_describes_the_opening_pictures_as_the_notebooks_do(notebook):
+def test_the_readme_describes_the_opening_images_as_the_notebooks_do(notebook):
     opening = re.findall(r"!\[[^\]]+\]\(\.\./docs/[^)]+\)", text(notebook["cells"][0]))
-    assert opening
-    for image in opening:
-        assert image.replace("../", "") in README.read_text(encoding="utf-8")
+    readme = README.read_text(encoding="utf-8")
+    assert opening and all(image.replace("../", "") in readme for image in opening)
 
 
 def test_no_path_of_a_machine(notebook):

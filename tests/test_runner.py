@@ -123,11 +123,11 @@ def test_bad_parameters_are_refused_before_anything_runs(tmp_path, given, messag
     assert not (tmp_path / "build").exists()
 
 
-@pytest.mark.parametrize("text", ["true", "1", "Yes", "on", "false", "0", "No", "off"])
-def test_a_yes_or_no_is_one_of_a_few_words(tmp_path, text):
+def test_a_yes_or_no_is_one_of_a_few_words(tmp_path):
     path = write_notebook(tmp_path, "01_a")
-    expected = text.lower() in ("true", "1", "yes", "on")
-    assert runner.typed_parameters(path, {"retrain": text}) == {"retrain": expected}
+    for words, value in (("true 1 Yes on", True), ("false 0 No off", False)):
+        for text in words.split():
+            assert runner.typed_parameters(path, {"retrain": text}) == {"retrain": value}
 
 
 @pytest.mark.parametrize("build", [".", "linked"])
@@ -220,7 +220,7 @@ def test_a_data_folder_is_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))  # the same on Windows
-    for text in ("mine", "~/mine", "../" + tmp_path.name + "/mine", str(tmp_path / "mine")):
+    for text in ("mine", "~/mine", f"../{tmp_path.name}/mine", str(tmp_path / "mine")):
         monkeypatch.setenv("TUTORIAL_DATA", text)
         assert data_home() == tmp_path / "mine"
 
@@ -268,7 +268,7 @@ def test_a_path_means_that_file_and_no_other(tmp_path, monkeypatch):
     assert printed(tmp_path / "build" / "notebooks" / own.name) == "mine\n"
     for arguments, message in (
         ([f"yours/{own.name}"], "no notebook is called 'yours/"),
-        ([f"mine/{own.name}", "01"], "two notebooks are called"),
+        ([f"mine/{own.name}", "01"], "two notebooks have one name"),
     ):
         result = CliRunner().invoke(main, ["run", *arguments, "--output", "other"])
         assert result.exit_code == 1 and message in result.output

@@ -56,11 +56,7 @@ def read_json(path: Path) -> dict:
 
 
 def read_cells(executed: dict, stored: dict) -> list[dict]:
-    """Describe each code cell of an executed notebook.
-
-    Args:
-        executed: The notebook that papermill wrote, complete or partial.
-        stored: The notebook that was executed.
+    """Describe each code cell of a notebook that papermill executed, completely or partially.
 
     Returns:
         One dict per code cell: position (counted from 1, text cells included), id, first_line,
@@ -68,11 +64,8 @@ def read_cells(executed: dict, stored: dict) -> list[dict]:
         (what it printed or ended in; empty where that may differ), images, metrics, error.
     """
     # Without papermill's own additions, the cells are those of the stored notebook in order.
-    kept = [
-        cell
-        for cell in executed.get("cells", [])
-        if not MADE_BY_PAPERMILL & set(cell["metadata"].get("tags", []))
-    ]
+    cells = executed.get("cells", [])
+    kept = [c for c in cells if not MADE_BY_PAPERMILL & set(c["metadata"].get("tags", []))]
     pairs = enumerate(zip(kept, stored.get("cells", []), strict=False), start=1)
     return [
         {"position": position, "id": old.get("id", f"#{position}"), **_read_cell(cell)}
@@ -159,29 +152,25 @@ def changes(entry: dict, before: dict) -> list[dict]:
     def add_growth(kind: str, key: str, limits: tuple, unit: str, now: dict, was: dict) -> None:
         (factor, difference), new, old = limits, now[key], was[key]
         if max(new, old) > factor * min(new, old) and abs(new - old) > difference:
-            text = f"{kind} was {old:.{unit == 's'}f} {unit}, now {new:.{unit == 's'}f} {unit}"
+            text = f"{kind} was {round(old, 1):g} {unit}, now {round(new, 1):g} {unit}"
             add(kind, text, now.get("position", 0))
 
     states = before["status"], entry["status"]
-    if states == ("passed", "failed"):
-        add("broke", "passed last time, now failed")
-    if states == ("failed", "passed"):
-        add("fixed", "failed last time, now passed")
+    if "failed" in states and "passed" in states:
+        kind = "broke" if entry["status"] == "failed" else "fixed"
+        add(kind, "{} last time, now {}".format(*states))
     old = {cell["id"]: cell for cell in before["cells"]}
     shared = [(cell, old[cell["id"]]) for cell in entry["cells"] if cell["id"] in old]
     completed = [pair for pair in shared if {cell["status"] for cell in pair} == {"completed"}]
     for cell, was in completed:
-        if cell["text"] != was["text"]:
-            lines = zip_longest(was["text"].splitlines(), cell["text"].splitlines(), fillvalue="")
-            former, new = next(pair for pair in lines if pair[0] != pair[1])
+        lines = zip_longest(was["text"].splitlines(), cell["text"].splitlines(), fillvalue="")
+        for former, new in [pair for pair in lines if pair[0] != pair[1]][:1]:
             add("text", f"`{former}` became `{new}`", cell["position"])
-        hashes, former = ([image["hash"] for image in one["images"]] for one in (cell, was))
-        if len(hashes) != len(former):
-            add("image", f"{len(former)} images, now {len(hashes)}", cell["position"])
-        elif hashes != former:
-            for new, gone in zip(hashes, former, strict=True):
-                if new != gone:
-                    add("image", "another image", cell["position"], before=gone, after=new)
+        images = zip_longest(was["images"], cell["images"], fillvalue={"hash": ""})
+        for gone, new in images:
+            if new["hash"] != gone["hash"]:
+                hashes = {"before": gone["hash"], "after": new["hash"]}
+                add("image", "another image", cell["position"], **hashes)
     measured, earlier = metrics_of(entry), metrics_of(before)
     for name in measured.keys() & earlier.keys():
         if measured[name] != earlier[name]:
@@ -238,10 +227,8 @@ def read_tests(folder: Path) -> dict | None:
             text = ANSI.sub("", problem.text or "")
             message = _headline(ANSI.sub("", problem.get("message", "")) or text)[:300]
             seen = [name for name in evidence if name in text]
-            name_of_test = f"{file}: {name}"
-            failures.append(
-                {"name": name_of_test, "message": message, "text": text, "evidence": seen}
-            )
+            failure = {"name": f"{file}: {name}", "message": message, "text": text}
+            failures.append(failure | {"evidence": seen})
     files = [
         {"name": name, "tests": len(ran), "seconds": sum(s for s, _ in ran), "slowest": max(ran)}
         for name, ran in cases.items()
@@ -360,6 +347,7 @@ def circumstances() -> dict:
     """Return when, where and with which versions this process runs."""
     import psutil
 
+    installed = {found.name.lower(): found.version for found in metadata.distributions()}
     return {
         "started": _now(),
         "commit": _git("rev-parse", "--short=12", "HEAD") or "unknown",
@@ -369,19 +357,12 @@ def circumstances() -> dict:
             f"{psutil.virtual_memory().total / 1e9:.0f} GB"
         ),
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: installed.get(name, "missing") for name in PACKAGES},
     }
 
 
 def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "missing"
 
 
 def _git(*arguments: str) -> str:
@@ -396,21 +377,21 @@ def _git(*arguments: str) -> str:
 
 def problems(report: dict, tests: dict | None) -> list[dict]:
     """List everything that is broken: where (an anchor of the page), name, text."""
-    found = []
-    for entry in report.get("notebooks", []):
-        if entry["status"] == "failed":
-            name = entry["name"]
-            found.append({"where": name, "name": name, "text": entry["error"]})
-    for number, failure in enumerate(tests["failures"] if tests else []):
-        where, text = f"test-{number}", failure["message"]
-        found.append({"where": where, "name": failure["name"], "text": text})
-    return found
+    found = [
+        {"where": entry["name"], "name": entry["name"], "text": entry["error"]}
+        for entry in report.get("notebooks", [])
+        if entry["status"] == "failed"
+    ]
+    return found + [
+        {"where": f"test-{number}", "name": failure["name"], "text": failure["message"]}
+        for number, failure in enumerate(tests["failures"] if tests else [])
+    ]
 
 
 def verdict(report: dict, tests: dict | None) -> tuple[str, str]:
     """Return the overall state ("passed", "failed" or "incomplete") and one sentence about it."""
     entries = report.get("notebooks", [])
-    passed = sum(entry["status"] == "passed" for entry in entries)
+    passed = [entry["status"] for entry in entries].count("passed")
     parts = [f"{passed} of {len(entries)} notebooks ran to their end"] if entries else []
     for entry in entries:
         if entry["status"] == "interrupted":
@@ -427,7 +408,6 @@ def verdict(report: dict, tests: dict | None) -> tuple[str, str]:
 
 
 def _read_both(folder: Path) -> tuple[dict, dict | None]:
-    """Return the reports on the notebooks and on the tests; one of them may be missing."""
     report, tests = read_json(folder / "report.json"), read_tests(folder)
     if not report and not tests:
         raise InputError(f"no report in {folder}; `tutorial run` or `make test` writes one")

@@ -24,8 +24,8 @@ NOTEBOOKS = CHECKOUT / "notebooks"
 CELL_TIMEOUT = 900  # seconds; the longest cell of the quick profile takes two minutes on two cores
 PLACES = {"data_dir", "weights"}  # parameters that name a folder or a file
 NO_PLACES = ("", "imagenet")  # values of these parameters that are no path
-WORDS = {"true": True, "1": True, "yes": True, "on": True}
-WORDS |= {"false": False, "0": False, "no": False, "off": False}
+WORDS = dict.fromkeys(("true", "1", "yes", "on"), True)
+WORDS |= dict.fromkeys(("false", "0", "no", "off"), False)
 CONVERSIONS = {"int": int, "float": float, "bool": lambda text: WORDS[text.lower()]}
 
 
@@ -96,13 +96,11 @@ def notebook_parameters(path: Path) -> dict[str, dict]:
     from papermill import inspect_notebook
 
     try:
-        entries = inspect_notebook(str(path))
+        found = inspect_notebook(str(path))
     except Exception:  # papermill and nbformat raise errors of every kind
         return {}
-    return {
-        name: {"type": entry["inferred_type_name"], **{k: entry[k] for k in ("default", "help")}}
-        for name, entry in entries.items()
-    }
+    kept = {"type": "inferred_type_name", "default": "default", "help": "help"}
+    return {name: {k: entry[key] for k, key in kept.items()} for name, entry in found.items()}
 
 
 def typed_parameters(path: Path, given: dict[str, str]) -> dict:
@@ -295,16 +293,15 @@ def run(
         )
         for path in paths
     ]
+    names = [path.name for path in paths]
+    if len(set(names)) < len(names):
+        raise InputError(f"two notebooks have one name in {', '.join(names)}; run them apart")
     for path, result in zip(paths, results, strict=True):
-        output = Path(result.output)
-        if output.exists() and output.samefile(path):
+        if Path(result.output).exists() and path.samefile(result.output):
             raise InputError(f"{path} would overwrite itself; choose another folder with --output")
-        if [other.name for other in paths].count(path.name) > 1:
-            raise InputError(f"two notebooks are called {path.name}; run one of them at a time")
     record = report.Report(build / "report", results)
-    for number, path in enumerate(paths):
+    for number, (path, planned) in enumerate(zip(paths, list(results), strict=True)):
         echo(f"[{number + 1}/{len(paths)}] {path.stem} …")
-        planned = results[number]
         planned.status = "running"
         record.write()  # so that even a run that is killed leaves a report
         output = Path(planned.output)
