@@ -149,9 +149,9 @@ class VocTree:
             raise InputError(f"split={split!r} is no name of a list; expected one like train")
         path = self.lists / f"{split}.txt"
         there = ", ".join(sorted(found.name for found in self.lists.glob("*.txt"))) or "none"
-        hint = f"; the lists that are there: {there}"
+        hint = f"; lists that are there: {there}; rename the one that you want to use"
         if split == "train_aug":
-            hint += "; `tutorial data fetch sbd` makes it"
+            hint = "; `tutorial data fetch sbd` makes it"
         ids = listed_names(path, hint)
         if not ids:
             raise InputError(f"{path} is empty; it should list one image name a line")
