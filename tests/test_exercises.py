@@ -33,7 +33,7 @@ def padded_once(x, w, s, p):
     return my_conv2d(np.pad(x, ((p, 0), (p, 0))), w, s, 0)
 
 
-def run_lengths(counts, height, width):
+def decode_run_lengths(counts, height, width):
     flat = np.concatenate([np.full(n, k % 2) for k, n in enumerate(counts)])
     return flat.reshape((height, width), order="F")
 
@@ -49,7 +49,7 @@ def pca_error(components):
 
 
 ERROR = (pca_error(2) + pca_error(3)) / 2
-MIDDLES = {1: np.array([0.1, 0.5]), 6: np.array([0.9, -0.2])}
+MEANS = {1: np.array([0.1, 0.5]), 6: np.array([0.9, -0.2])}
 RAMP = np.linspace(0, 3, 784).reshape(28, 28)
 
 
@@ -79,9 +79,9 @@ RIGHT = {
     "3.1": 6336,
     "3.2": (8, 56),
     "3.3": (3, *DIGITS, ERROR),
-    "3.4": (bend((MIDDLES[1] + MIDDLES[6]) / 2)[0], bend, MIDDLES),
+    "3.4": (bend((MEANS[1] + MEANS[6]) / 2)[0], bend, MEANS),
     "3.5": auc,
-    "4.1": run_lengths,
+    "4.1": decode_run_lengths,
     "4.2": next(s for s in unet.valid_input_sizes(4, 500, 900) if s - 184 >= 500),
     "4.3": 32,
     "4.4": lambda t, p: np.sum((t == 1) & (p == 1)) / np.sum(((t == 1) | (p == 1)) & (t != 255)),
@@ -112,7 +112,7 @@ WRONG = [
     (
         "1.6",
         lambda x, w, s, p: my_conv2d(np.pad(x, ((0, 2 * p), (0, 2 * p))), w, s, 0),
-        "stand on one side",
+        "are on one side",
     ),
     ("1.6", lambda x, w, s, p: my_conv2d(x, w, s, p).astype(int), "cuts off"),
     ("1.6", lambda x, w, s, p: None, "returns nothing"),
@@ -146,12 +146,12 @@ WRONG = [
     ("2.4", lambda i, k, s, p, e: i - 1 + k - 2 * p + e, "the stride"),
     ("2.4", lambda i, k, s, p, e: s * (i - 1) + k - 2 * p + (e > 0), "the size is 24, not 22"),
     ("2.4", lambda i, k, s, p, e: s * (i - 1) + k - 2 * (p > 0) + e, "smaller|not"),
-    ("2.4", lambda i, k, s, p, e: (i + 2 * p - k) // s + 1, "goes down"),
+    ("2.4", lambda i, k, s, p, e: (i + 2 * p - k) // s + 1, "shrinks its input"),
     ("2.4", lambda i, k, s, p, e: 0, "the size is 6, not 0"),
     ("2.5", (1024, 4), "64 pixels wide|2·32 pixels wide"),
     ("2.5", (4096, 2), "two axes"),
     ("2.6", lambda x, w, s: stamp2d(x, w, s, add=False), "overwrite"),
-    ("2.6", lambda x, w, s: stamp2d(x, w[::-1, ::-1], s), "turned the kernel"),
+    ("2.6", lambda x, w, s: stamp2d(x, w[::-1, ::-1], s), "rotated the kernel"),
     ("2.6", lambda x, w, s: stamp2d(np.ones_like(x), w, s), "all alike"),
     ("2.6", lambda x, w, s: stamp2d(x, w, s).astype(int), "cuts off"),
     ("2.6", lambda x, w, s: None, "returns nothing"),
@@ -170,19 +170,19 @@ WRONG = [
     ("3.2", (2, 56), "moves by one"),
     ("3.2", (7, 56), "one place more"),
     ("3.2", (14, 56), "one layer is missing"),
-    ("3.2", (8, 28), "a map of them"),
+    ("3.2", (8, 28), "an array of them"),
     ("3.2", (8, 64), "two layers double"),
     ("3.3", (2, *DIGITS, ERROR), "still worse"),
     ("3.3", (4, *DIGITS, ERROR), "3 do too"),
     ("3.3", (-1, *DIGITS, ERROR), "between 1 and 20"),
     ("3.3", (-700, *DIGITS, ERROR), "between 1 and 20"),
-    ("3.3", (3.0, *DIGITS, ERROR), "whole number"),
-    ("3.4", (bend(MIDDLES[6] / 2), bend, MIDDLES), "returns a batch"),
-    ("3.4", ((bend(MIDDLES[1]) + bend(MIDDLES[6]))[0] / 2, bend, MIDDLES), "two pictures"),
-    ("3.4", (bend((MIDDLES[6] - MIDDLES[1]) / 2)[0], bend, MIDDLES), "Add the start"),
-    ("3.4", (bend(MIDDLES[6])[0], bend, MIDDLES), "Half way"),
-    ("3.4", (bend([0.5, 0])[0], bend, MIDDLES), "place on the map"),
-    ("3.4", (bend(MIDDLES[1] + MIDDLES[6])[0], bend, MIDDLES), "the sum"),
+    ("3.3", (3.0, *DIGITS, ERROR), "Give an integer"),
+    ("3.4", (bend(MEANS[6] / 2), bend, MEANS), "returns a batch"),
+    ("3.4", ((bend(MEANS[1]) + bend(MEANS[6]))[0] / 2, bend, MEANS), "two images"),
+    ("3.4", (bend((MEANS[6] - MEANS[1]) / 2)[0], bend, MEANS), "Add the start"),
+    ("3.4", (bend(MEANS[6])[0], bend, MEANS), "Halfway"),
+    ("3.4", (bend([0.5, 0])[0], bend, MEANS), "point of the figure"),
+    ("3.4", (bend(MEANS[1] + MEANS[6])[0], bend, MEANS), "the sum"),
     ("3.5", 0.95, "function itself"),
     ("3.5", lambda usual, odd: None, "returns nothing"),
     ("3.5", lambda usual, odd: np.less.outer(usual, odd), "average over all pairs"),
@@ -192,13 +192,17 @@ WRONG = [
     ("3.5", lambda usual, odd: np.mean(np.less.outer(usual, odd)), "one half"),
     ("3.5", lambda usual, odd: auc(usual, odd) * usual.size * odd.size, "divide"),
     ("3.5", lambda usual, odd: np.mean(odd) - np.mean(usual), "every odd one with every"),
-    ("4.1", lambda c, h, w: 1 - run_lengths(c, h, w), "The first count is one of zeros"),
-    ("4.1", lambda c, h, w: run_lengths(c, w, h).T, "You went along the rows"),
-    ("4.1", lambda c, h, w: 1 - run_lengths(c, w, h).T, "zeros, and the runs go down"),
-    ("4.1", lambda c, h, w: run_lengths(c, h, w).T, "3 rows; transpose"),
-    ("4.1", lambda c, h, w: run_lengths(c, h, w).T.ravel(), "should have the shape (3, 4)"),
+    ("4.1", lambda c, h, w: 1 - decode_run_lengths(c, h, w), "The first count is one of zeros"),
+    ("4.1", lambda c, h, w: decode_run_lengths(c, w, h).T, "You went along the rows"),
+    ("4.1", lambda c, h, w: 1 - decode_run_lengths(c, w, h).T, "zeros, and the runs go down"),
+    ("4.1", lambda c, h, w: decode_run_lengths(c, h, w).T, "3 rows; transpose"),
+    ("4.1", lambda c, h, w: decode_run_lengths(c, h, w).T.ravel(), "should have the shape (3, 4)"),
     ("4.1", lambda c, h, w: np.zeros((h, w)), "the first column is [0, 0, 0]"),
-    ("4.1", lambda c, h, w: run_lengths(c[:-1] + [0] * (len(c) > 5), h, w), "raised|first column"),
+    (
+        "4.1",
+        lambda c, h, w: decode_run_lengths(c[:-1] + [0] * (len(c) > 5), h, w),
+        "raised|first column",
+    ),
     ("4.1", lambda c, h, w: None, "returns nothing"),
     ("4.2", 500, "output"),
     ("4.2", 508, "only 324"),
@@ -233,7 +237,7 @@ WRONG = [
     ("5.1", (64.5, 0, 0), "Only bit 3"),
     ("5.1", 64, "three numbers"),
     ("5.2", (7, 12), "starting position"),
-    ("5.2", (10, 15), "must fit whole"),
+    ("5.2", (10, 15), "must fit completely"),
     ("5.2", (3, 5), "overlap"),
     ("5.2", (13, 8), "Rows come first"),
     ("5.2", (8.5, 13.5), "Along each axis"),

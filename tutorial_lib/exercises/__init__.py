@@ -1,7 +1,7 @@
 """Exercises that check themselves.
 
-A notebook calls `check("1.2", answer)`. The check knows the usual mistakes and names the one
-that was made. The checks of a chapter stand in the module of its number.
+A notebook calls `check("1.2", answer)`. The check knows common mistakes and names the one that was
+made. The checks of each chapter are in the module of its number.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _CHECKS: dict[str, Callable] = {}
 
 
 class Wrong(Exception):
-    """Raised by a check: the message says what is wrong with the answer, and hints at why."""
+    """Raised by a check: the message says what is wrong with the answer and gives a hint."""
 
 
 class NotAnswered(Exception):
@@ -27,12 +27,7 @@ class NotAnswered(Exception):
 
 @dataclass(frozen=True)
 class Verdict:
-    """How an answer was judged.
-
-    Attributes:
-        state: "right", "wrong" or "open".
-        message: What the reader is told.
-    """
+    """How an answer was graded: a state, "right", "wrong" or "open", and a message."""
 
     state: str
     message: str
@@ -41,7 +36,7 @@ class Verdict:
 def exercise(name: str):
     """Register the check of exercise `name`, e.g. "1.2".
 
-    The decorated function gets the answer, raises `Wrong` with a hint or returns a sentence
+    The decorated function gets the answer. It raises `Wrong` with a hint, or returns a sentence
     that adds something to the right answer.
     """
 
@@ -73,12 +68,32 @@ def number(answer) -> float:
     return answer.item() if hasattr(answer, "item") else answer
 
 
-def grade(name: str, answer) -> Verdict:
-    """Judge an answer without printing anything.
+def array(result) -> np.ndarray:
+    """Return what the reader's function returned, which should be a number or an array."""
+    if answered(result) is None:
+        raise Wrong("Your function returns nothing; end it with return.")
+    return np.asarray(result)
 
-    Raises:
-        InputError: if there is no exercise of that name.
-    """
+
+def expect(answer, right, hints: dict, otherwise: str) -> None:
+    """Raise `Wrong` if an answer is not right, with the hint for this answer if there is one."""
+    if answer in hints:
+        raise Wrong(hints[answer])
+    if answer != right:
+        raise Wrong(otherwise)
+
+
+def expect_close(value, right, hints: dict, otherwise: str, atol: float = 1e-8) -> None:
+    """Do the same as `expect` for measured numbers, or arrays of them: hints are hint → value."""
+    if not np.allclose(value, right, rtol=1e-5, atol=atol):
+        for hint, wrong in hints.items():
+            if np.allclose(value, wrong, rtol=1e-5, atol=atol):
+                raise Wrong(hint)
+        raise Wrong(otherwise)
+
+
+def grade(name: str, answer) -> Verdict:
+    """Grade an answer without printing; raise InputError if no exercise has this name."""
     chapter = name.split(".")[0]
     if name not in _CHECKS and chapter.isdigit() and 1 <= int(chapter) <= 5:
         importlib.import_module(f"{__name__}.chapter{int(chapter)}")
@@ -96,7 +111,7 @@ def grade(name: str, answer) -> Verdict:
 
 
 def check(name: str, answer) -> None:
-    """Judge an answer and tell the reader."""
+    """Grade an answer and print the verdict."""
     verdict = grade(name, answer)
     mark = {"right": "✓", "wrong": "✗", "open": "○"}[verdict.state]
     print(f"{mark} Exercise {name}: {verdict.message}")

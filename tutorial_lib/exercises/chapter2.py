@@ -5,34 +5,33 @@ from __future__ import annotations
 import numpy as np
 
 from tutorial_lib import convolution
-from tutorial_lib.exercises import Wrong, answered, exercise, number, pair
+from tutorial_lib.exercises import Wrong, answered, array, exercise, expect, number, pair
 
 
 @exercise("2.1")
-def stamping(answer) -> str:
+def stamping_by_hand(answer) -> str:
     if np.ndim(answer) != 1:
         raise Wrong("Answer with a list of numbers, e.g. [1, 2, 3].")
-    answer = list(answer)
-    if answer == [3, 5]:
-        raise Wrong("That is the convolution, which gathers; stamping makes the line longer.")
-    if answer == [1, 1, 2, 2, 3, 3]:
-        raise Wrong("You stamped with stride 2; with stride 1 neighboring stamps overlap and add.")
+    hints = {
+        (3, 5): "That is the convolution, which gathers; stamping makes the line longer.",
+        (1, 1, 2, 2, 3, 3): "You stamped with stride 2; with stride 1 neighboring stamps overlap "
+        "and add up.",
+    }
+    otherwise = "Write the three stamps [1, 1], [2, 2], [3, 3] one place apart and add."
     if len(answer) != 4:
-        raise Wrong("The output has s (i - 1) + k = 1·2 + 2 = 4 entries.")
-    if answer != [1, 3, 5, 3]:
-        raise Wrong("Write the three stamps [1, 1], [2, 2], [3, 3] one place apart and add.")
-    return "Ends are reached by one stamp, the middle by two."
+        otherwise = "The output has s (i - 1) + k = 1·2 + 2 = 4 entries."
+    expect(tuple(answer), (1, 3, 5, 3), hints, otherwise)
+    return "One stamp reaches each end, and two reach each place between."
 
 
 @exercise("2.2")
 def padding_for_doubling(answer) -> str:
-    answer = number(answer)
-    if answer == 2:
-        raise Wrong("p is cut off at both ends: solve 2·6 + 4 - 2p = 14.")
-    if answer == 0:
-        raise Wrong("Without padding the output has 2·6 + 4 = 16 pixels, two too many.")
-    if answer != 1:
-        raise Wrong("Solve s (i - 1) + k - 2p = o for p, with i=7, k=4, s=2, o=14.")
+    hints = {
+        2: "p is cut off at both ends: solve 2·6 + 4 - 2p = 14.",
+        0: "Without padding the output has 2·6 + 4 = 16 pixels, two too many.",
+    }
+    otherwise = "Solve s (i - 1) + k - 2p = o for p, with i=7, k=4, s=2, o=14."
+    expect(number(answer), 1, hints, otherwise)
     return "k=4, s=2, p=1 doubles any size: a popular choice for generators."
 
 
@@ -41,24 +40,16 @@ def unet_upconvolution(answer) -> str:
     size, stamps = pair(answer, "size, stamps")
     if np.shape(size) == (2,) and size[0] == size[1]:
         size = size[0]
-    if size == 58:
-        raise Wrong("Between 28 stamps there are 27 steps: s (i - 1) + k, not s i + k.")
-    if size != 56:
-        raise Wrong("The size is s (i - 1) + k with i=28, k=2, s=2.")
-    if stamps != 1:
-        raise Wrong("Stamps of 2×2 that stand 2 apart: do they overlap at all?")
-    return "No overlap, so no checkerboard from counting, and no smoothing either."
+    hints = {58: "Between 28 stamps there are 27 steps: s (i - 1) + k, not s i + k."}
+    expect(number(size), 56, hints, "The size is s (i - 1) + k with i=28, k=2, s=2.")
+    expect(number(stamps), 1, {}, "Stamps of 2×2 that are 2 apart: do they overlap at all?")
+    return "There is no overlap, so counting gives no checkerboard, and nothing is smoothed."
 
 
 @exercise("2.4")
-def size_of_the_output(function) -> str:
-    for i, k, s, p, extra in [
-        (4, 3, 1, 0, 0),
-        (4, 3, 2, 0, 0),
-        (5, 4, 3, 1, 0),
-        (4, 3, 2, 0, 1),
-        (6, 5, 4, 2, 3),
-    ]:
+def transposed_size(function) -> str:
+    cases = [(4, 3, 1, 0, 0), (4, 3, 2, 0, 0), (5, 4, 3, 1, 0), (4, 3, 2, 0, 1), (6, 5, 4, 2, 3)]
+    for i, k, s, p, extra in cases:
         got = answered(function(i, k, s, p, extra))
         expected = convolution.transposed_output_size(i, k, s, p, 1, extra)
         mistakes = {
@@ -67,9 +58,9 @@ def size_of_the_output(function) -> str:
             expected + 4 * p: "padding makes the output of a transposed convolution smaller.",
             expected + 2 * p: "you forgot the padding, which is cut off.",
             expected - 2 * extra: "output padding makes the output larger.",
-            i - 1 + k - 2 * p + extra: "you forgot the stride: stamps stand s apart.",
+            i - 1 + k - 2 * p + extra: "you forgot the stride: stamps are s apart.",
             expected - extra: "you forgot the output padding; it is added at the end.",
-            (i + 2 * p - k) // s + 1: "that is the direct convolution, which goes down.",
+            (i + 2 * p - k) // s + 1: "that is the direct convolution, which shrinks its input.",
         }
         if got != expected:
             hint = mistakes.get(got, f"the size is {expected}, not {got}.")
@@ -80,14 +71,11 @@ def size_of_the_output(function) -> str:
 @exercise("2.5")
 def bilinear_of_32(answer) -> str:
     numbers, stamps = pair(answer, "numbers, stamps")
-    if numbers == 32 * 32:
-        raise Wrong("The tent falls to zero at the *next* input: it is 2·32 pixels wide.")
-    if numbers != 64 * 64:
-        raise Wrong("The kernel is 2f × 2f with f = 32.")
-    if stamps == 2:
-        raise Wrong("Two along each axis; a picture has two axes.")
-    if stamps != 4:
-        raise Wrong("Along one axis 64 / 32 = 2 tents overlap; in a picture that is 2·2.")
+    hints = {32 * 32: "The tent falls to zero at the *next* input: it is 2·32 pixels wide."}
+    expect(number(numbers), 64 * 64, hints, "The kernel is 2f × 2f with f = 32.")
+    hints = {2: "Two along each axis; an image has two axes."}
+    otherwise = "Along one axis 64 / 32 = 2 tents overlap; in an image that is 2·2."
+    expect(number(stamps), 4, hints, otherwise)
     return "Four corners, weighted by nearness: bilinear interpolation."
 
 
@@ -96,11 +84,7 @@ def own_stamping(function) -> str:
     rng = np.random.default_rng(0)
     for i, k, s in [(3, 2, 2), (3, 3, 2), (4, 3, 1), (2, 2, 3)]:
         x, w = rng.integers(-4, 5, (i, i)), rng.integers(-4, 5, (k, k))
-        got = answered(function(x.copy(), w.copy(), s))
-        if got is None:
-            raise Wrong("Your function returns nothing; end it with return y.")
-        got = np.asarray(got)
-        expected = _stamp(x, w, s)
+        got, expected = array(function(x.copy(), w.copy(), s)), _stamp(x, w, s)
         if got.shape != expected.shape:
             raise Wrong(
                 f"For i={i}, k={k}, s={s} the output has s (i - 1) + k = {len(expected)} rows and "
@@ -108,10 +92,9 @@ def own_stamping(function) -> str:
             )
         if not np.allclose(got, expected):
             raise Wrong(f"For i={i}, k={k}, s={s} {_wrong_stamps(got, x, w, s)}")
-    halves = np.full((1, 1), 0.5)
-    if not np.allclose(function(np.ones((1, 1), int), halves, 1), 0.5):
-        raise Wrong("For whole pixels and weights of 1/2: your output cuts off what is no integer.")
-    return "Three lines of loop: that is all there is to a transposed convolution."
+    if not np.allclose(function(np.ones((1, 1), int), np.full((1, 1), 0.5), 1), 0.5):
+        raise Wrong("For integer pixels and weights of 1/2: your output cuts off the fractions.")
+    return "A transposed convolution is no more than these three lines of loop."
 
 
 def _stamp(x, w, s) -> np.ndarray:
@@ -128,7 +111,7 @@ def _wrong_stamps(got: np.ndarray, x, w, s: int) -> str:
     if np.allclose(got, overwritten):
         return "later stamps overwrite earlier ones; where they overlap, add: +=."
     if np.allclose(got, _stamp(x, w[::-1, ::-1], s)):
-        return "you turned the kernel; stamping uses it as it is, gathering turns it."
+        return "you rotated the kernel; stamping uses it as it is, gathering rotates it."
     if np.allclose(got, _stamp(np.ones_like(x), w, s)):
         return "your stamps are all alike; multiply each with its input."
     return "the shape is right, but the numbers are not. Stamp a single input first."
