@@ -359,8 +359,7 @@ def _is_whole(file: RemoteFile, path: Path) -> bool:
         return path.is_file() and pooch.file_hash(str(path), algorithm) == digits
     try:
         with Image.open(path) as image:
-            image.load()
-            return image.size == file.image_size
+            return image.size == file.image_size and image.load() is not None
     except Exception:  # damaged bytes raise errors of many kinds in Pillow
         return False
 
