@@ -8,8 +8,6 @@ from pathlib import Path
 from tutorial_lib import CHECKOUT
 from tutorial_lib.errors import InputError
 
-LEDGER = "TUTORIAL_LEDGER"
-
 
 def data_home() -> Path:
     """Return the absolute path of the folder for downloads and caches.

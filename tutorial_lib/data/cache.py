@@ -43,11 +43,14 @@ def cached_folder(folder: Path, build: Callable[[Path], None]) -> Path:
             hashes = {name: file_hash(partial / name) for name in _files(partial)}
             (partial / MANIFEST).write_text(json.dumps(hashes, indent=0), encoding="utf-8")
             partial.chmod(0o755)  # mkdtemp makes it private
-            _put_in_place(partial, folder)
+            if damaged_files(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+                partial.replace(folder)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
-        raise cannot_write(folder, error) from None
+        if damaged_files(folder):  # else another process was faster
+            raise cannot_write(folder, error) from None
     return folder
 
 
@@ -81,17 +84,6 @@ def _remove_abandoned(folder: Path) -> None:
         with contextlib.suppress(FileNotFoundError):  # another process may have removed it
             if time.time() - path.stat().st_mtime > DAY:
                 shutil.rmtree(path, ignore_errors=True)
-
-
-def _put_in_place(partial: Path, folder: Path) -> None:
-    """Rename a finished folder to its final name, unless another process was faster."""
-    if damaged_files(folder):
-        shutil.rmtree(folder, ignore_errors=True)
-    try:
-        partial.replace(folder)
-    except OSError:
-        if damaged_files(folder):
-            raise
 
 
 def cannot_write(place: Path, error: OSError) -> InputError:

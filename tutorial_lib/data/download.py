@@ -208,12 +208,10 @@ def fetch_files(
     """Download several files below `home` and return their paths; whole files are kept.
 
     Args:
-        files: The files.
-        home: The data folder.
+        files, home: The files, and the data folder that their targets are relative to.
         mirrors: Addresses of copies of the data folder, tried before the public ones.
         workers: Number of downloads at a time, at most 10.
-        echo: Called with the amount of data first.
-        progress: Show a progress bar.
+        echo, progress: Called with the amount of data first; show a progress bar.
         estimate: Expected bytes of a file whose size is not published.
 
     Raises:
