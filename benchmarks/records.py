@@ -1,106 +1,110 @@
-"""Conversion to records: pictures a second and bytes, against records of raw pixels.
+"""Records: how fast they are written and read, beside JPEG decoding alone.
 
-    python benchmarks/records.py [COCO_TREE] [--category cat]
+    python benchmarks/records.py [--coco TREE] [--voc TREE] [--category cat] [--rounds 5]
 
-Without a tree the bundled scenes are taken. Raw-pixel records are what older tutorials write: the
-decoded picture and the mask as bytes. What several processes gain is shown beside what the cores
-of this machine allow: reading and encoding the same pictures at once, and writing nothing.
+Without a tree the bundled scenes are taken. For each data set this prints the images per second of
+the conversion with one and two workers, the bytes per record, and the images per second of the
+input pipelines. Contestants take turns; medians of the rounds are printed, and a ratio is the
+median of the ratios within each round, because the machine may be busy.
 """
 
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-import os
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from statistics import median
 
-# TensorFlow is imported where it is needed: the processes that encode import this file again.
 from tutorial_lib import notebook
-from tutorial_lib.data import encoding, scenes, shards
-from tutorial_lib.data.coco import CocoSplit
 
-
-def write_raw(recipes, path: Path) -> None:
-    """Write decoded pixels, one file, as older tutorials do."""
+with notebook.native_notes_silenced():
     import tensorflow as tf
 
-    def text(value: bytes) -> tf.train.Feature:
-        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
-
-    def number(value: int) -> tf.train.Feature:
-        return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
-
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        for recipe in recipes:
-            sample = recipe.read()
-            height, width = sample.labels.shape
-            features = {
-                "height": number(height),
-                "width": number(width),
-                "image": text(sample.image.tobytes()),
-                "mask": text(sample.labels.tobytes()),
-            }
-            example = tf.train.Example(features=tf.train.Features(feature=features))
-            writer.write(example.SerializeToString())
+from tutorial_lib.data import records, scenes, throughput
+from tutorial_lib.data.coco import CocoSplit
+from tutorial_lib.data.voc import VocTree
 
 
-def encode(recipes) -> float:
-    """Do all of the work but writing; return how long it took."""
-    start = time.perf_counter()
-    for recipe in recipes:
-        encoding.serialized(encoding.encoded(recipe))
-    return time.perf_counter() - start
+def decode_only(paths) -> tf.data.Dataset:
+    """Decode JPEG images that are in memory already: no input pipeline can be faster."""
+    files = tf.data.Dataset.from_tensor_slices([path.read_bytes() for path in paths])
+    return files.map(records.decode_jpeg, num_parallel_calls=tf.data.AUTOTUNE)
 
 
-def possible(recipes, workers: int) -> float:
-    """Return how many times as much several processes at once encode as one alone."""
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, spawn, initializer=shards.keep_memory) as pool:
-        (alone,) = pool.map(encode, [recipes])
-        times = list(pool.map(encode, [recipes] * workers))
-    return sum(alone / each for each in times)
+def conversion(recipes, directory: Path, rounds: int) -> None:
+    """Convert with one and two workers in turn, and print the rates."""
+    rates: dict[int, list[float]] = {1: [], 2: []}
+    for number in range(rounds):
+        for workers, measured in rates.items():
+            target = directory / f"{number}-{workers}"
+            start = time.perf_counter()
+            records.write_records(recipes, target, 8, workers)
+            measured.append(len(recipes) / (time.perf_counter() - start))
+    size = sum(shard["bytes"] for shard in records.read_index(target)["shards"].values())
+    pixels = sum(3 * recipe.read().labels.size for recipe in recipes)
+    gain = median(two / one for one, two in zip(*rates.values(), strict=True))
+    print(
+        f"conversion: {median(rates[1]):.0f} images/s with 1 worker, {median(rates[2]):.0f} with 2 "
+        f"({gain:.2f} times as fast); {size / len(recipes):,.0f} bytes per record, "
+        f"{pixels / size:.1f} times smaller than pixels"
+    )
 
 
-def clocked(function, *arguments) -> float:
-    start = time.perf_counter()
-    function(*arguments)
-    return time.perf_counter() - start
-
-
-def size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.glob("*.tfrecord"))
+def reading(pipelines: dict[str, tf.data.Dataset], rounds: int, seconds: float) -> None:
+    """Read with all pipelines in turn, and print the rates and their share of decoding."""
+    measured = [throughput.rates(pipelines, seconds, 1) for _ in range(rounds)]
+    for name in pipelines:
+        shares = [rates[name] / rates["JPEG decoding alone"] for rates in measured]
+        print(
+            f"{name:20} {median(rates[name] for rates in measured):6.0f} images/s  "
+            f"{median(shares):4.0%} of decoding ({min(shares):.0%} to {max(shares):.0%})"
+        )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("tree", nargs="?", type=Path)
+    parser.add_argument("--coco", type=Path)
+    parser.add_argument("--voc", type=Path)
     parser.add_argument("--category", default="cat")
-    parser.add_argument("--repeat", type=int, default=1, help="convert each picture so often")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=2, help="per pipeline and round")
+    parser.add_argument("--limit", type=int, default=300, help="images of each data set")
+    parser.add_argument(
+        "--repeat", type=int, default=20,
+        help="read each image so often from the records, to open files as rarely as in a large set",
+    )  # fmt: skip
     options = parser.parse_args()
-    with notebook.native_notes_silenced():
-        from tutorial_lib.data import records
-    split = CocoSplit(options.tree or scenes.coco_tree(train=480, val=120), "train")
-    recipes = [split.recipe(n, [options.category]) for n in split.image_ids(options.category)]
-    recipes *= options.repeat
-    count = len(recipes)
+    notebook.start("quick")
+    coco = options.coco
+    if not coco and not options.voc:
+        coco = scenes.coco_tree(train=480, val=120)
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        spent = clocked(write_raw, recipes, folder / "raw.tfrecord")
-        raw = size(folder)
-        print(f"raw pixels, 1 process: {count / spent:7.0f} pictures/s  {raw / count:9,.0f} B each")
-        alone = None
-        for workers in sorted({1, 2, os.cpu_count() or 1}):
-            place = folder / str(workers)
-            spent = clocked(records.write_records, recipes, place, 8 * workers, workers)
-            ours, alone = size(place), alone or spent
-            print(
-                f"records, {workers} process(es): {count / spent:5.0f} pictures/s  "
-                f"{ours / count:9,.0f} B each, {raw / ours:.1f} times smaller; {alone / spent:.2f} "
-                f"times as fast as one, {possible(recipes, workers):.2f} is possible"
-            )
+        directory, pipelines = Path(name), {}
+        if coco:
+            split, wanted = CocoSplit(coco, "train"), [options.category]
+            ids = split.image_ids(options.category)[: options.limit]
+            recipes = [split.recipe(number, wanted) for number in ids]
+            paths = [recipe.path for recipe in recipes]
+            pipelines = {
+                "Python generator": throughput.from_generator(split, ids, wanted),
+                "raw files, tf.data": throughput.from_files(split, ids, wanted),
+                "JPEG and PNG files": throughput.from_mask_files(
+                    split, ids, wanted, directory / "masks"
+                ),
+            }
+        else:
+            tree = VocTree(options.voc)
+            recipes = [tree.recipe(name) for name in tree.ids("train")[: options.limit]]
+            paths = [recipe.image_path for recipe in recipes]
+        print(f"{len(recipes)} images of {coco or options.voc}")
+        conversion(recipes, directory, options.rounds)
+        records.write_records(recipes * options.repeat, directory / "long", 4, 2)
+        pipelines |= {
+            "TFRecord": throughput.from_records(directory / "long"),
+            "JPEG decoding alone": decode_only(paths),
+        }
+        reading(pipelines, options.rounds, options.seconds)
 
 
 if __name__ == "__main__":

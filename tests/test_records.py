@@ -72,6 +72,8 @@ def test_an_example_can_be_read_without_this_library(recipes):
     assert features["image"].bytes_list.value == [sample.path.read_bytes()]
     labels = tf.io.decode_png(features["labels"].bytes_list.value[0])
     assert np.array_equal(labels[..., 0], sample.labels)
+    with pytest.raises(InputError, match="expected a uint8 label map, got int32"):
+        records.encode_example(replace(sample, labels=sample.labels.astype(np.int32)))
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -238,7 +240,7 @@ def test_records_of_an_older_version_are_replaced(recipes, tmp_path):
     old.write_bytes(b"old")
     index = {"version": 1, "shards": {old.name: 3}}
     (tmp_path / records.INDEX).write_text(json.dumps(index))
-    with pytest.raises(InputError, match="another version"):
+    with pytest.raises(InputError, match="of another version; convert"):
         records.find_damage(tmp_path)
     records.write_records(recipes[:1], tmp_path, shards=1)
     assert records.count(tmp_path) == 1 and not old.exists()
@@ -304,7 +306,7 @@ def test_a_damaged_index_is_one_line(written, change):
     change(index)
     (folder / records.INDEX).write_text(json.dumps(index))
     for function in (records.read_records, records.count, records.find_damage):
-        with pytest.raises(InputError, match=r"index.json is damaged; convert"):
+        with pytest.raises(InputError, match=r"index.json is missing, damaged or .*; convert"):
             function(folder)
 
 

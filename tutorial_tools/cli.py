@@ -410,13 +410,13 @@ def convert(kind, folder, output, split, categories, strict, shards, workers) ->
     records = _records()
     progress = sys.stderr.isatty()
     count = records.write_records(
-        recipes, output, shards, workers, tolerant=not strict, progress=progress
-    )
-    damaged = records.read_index(output)["problems"]
-    for problem in damaged:
+        recipes, output, shards, workers,
+        tolerant=not strict, left_out=left_out, progress=progress,
+    )  # fmt: skip
+    problems = records.read_index(output)["problems"]
+    for problem in problems[len(left_out) :]:
         click.echo(problem)
-    problems = len(left_out) + len(damaged)
-    click.echo(f"{count} of {len(recipes)} images converted, {problems} problems")
+    click.echo(f"{count} of {len(recipes)} images converted, {len(problems)} problems")
 
 
 @data.command()

@@ -41,17 +41,12 @@ ENCODING = 5
 INDEX = "index.json"
 UNFINISHED = "unfinished-records"  # the directory in which shards wait until all are complete
 SHARD = re.compile(r"\d{5,}-of-\d{5,}\.tfrecord")
-FEATURES = {
-    "version": tf.io.FixedLenFeature([], tf.int64),
-    "id": tf.io.FixedLenFeature([], tf.string),
-    "image": tf.io.FixedLenFeature([], tf.string),
-    "labels": tf.io.FixedLenFeature([], tf.string),
-}
+FEATURES = {name: tf.io.FixedLenFeature([], tf.string) for name in ("id", "image", "labels")}
 SHUFFLE_BUFFER = 4096  # records
 
 
 def encode_example(sample: Sample) -> bytes:
-    """Return a sample as a serialized `tf.train.Example`. Shown in notebook 04, *Records*."""
+    """Return a sample as a serialized `tf.train.Example`."""
 
     def bytes_feature(value: bytes) -> tf.train.Feature:
         return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
@@ -68,10 +63,7 @@ def encode_example(sample: Sample) -> bytes:
 
 
 def decode(record: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Return id (string), image (uint8 HWC) and labels (uint8 HW) of a serialized example.
-
-    Shown in notebook 04, *Records*.
-    """
+    """Return id (string), image (uint8 HWC) and labels (uint8 HW) of a serialized example."""
     example = tf.io.parse_single_example(record, FEATURES)
     return {
         "id": example["id"],
@@ -104,6 +96,8 @@ def png_bytes(labels: np.ndarray) -> bytes:
 
     Higher compression levels save a third of the bytes and take up to twice as long to decode.
     """
+    if labels.dtype != np.uint8 or labels.ndim != 2:
+        raise InputError(f"expected a uint8 label map, got {labels.dtype} {labels.shape}")
     buffer = io.BytesIO()
     Image.fromarray(labels).save(buffer, "PNG", compress_level=3)
     return buffer.getvalue()
@@ -170,8 +164,6 @@ def write_records(
 
     # Samples in memory are encoded one by one, so that not all of their pixels have to be held.
     samples = [encode_example(s) if isinstance(s, Sample) else s for s in samples]
-    if not samples:
-        raise _nothing_to_convert(left_out)
     _old_shards(folder)  # raises an error before the work if the folder holds anything else
     number = max(1, min(shards, len(samples)))
     unfinished, stop = folder / UNFINISHED, threading.Event()
@@ -271,19 +263,22 @@ def _old_shards(folder: Path) -> list[Path]:
 def _put_in_place(folder: Path, states: dict[str, dict], left_out: Sequence[str]) -> int:
     """Replace older records by complete files; return the number of records.
 
-    The index always names every file of records in the folder. So if this is interrupted, readers
-    notice that files are missing, and the next conversion knows what to replace.
+    The index is written first. If this is interrupted, readers therefore notice that files are
+    missing, and the next conversion knows what to replace.
     """
     keys = ("records", "bytes", "sha256")
+    problems = [*left_out, *(line for state in states.values() for line in state["problems"])]
     index = {
         "version": RECORD_VERSION,
         "records": sum(state["records"] for state in states.values()),
         "shards": {name: {key: state[key] for key in keys} for name, state in states.items()},
-        "problems": [*left_out, *(line for s in states.values() for line in s["problems"])],
+        "problems": problems,
     }
     if not index["records"]:
         shutil.rmtree(folder / UNFINISHED)
-        raise _nothing_to_convert(index["problems"])
+        if not problems:
+            raise InputError("there are no samples to convert; is the split empty?")
+        raise InputError(f"all samples were left out ({len(problems)} problems): {problems[0]}")
     for old in _old_shards(folder):
         old.unlink(missing_ok=True)
     write_atomically(folder / INDEX, json.dumps(index, indent=1))
@@ -293,32 +288,25 @@ def _put_in_place(folder: Path, states: dict[str, dict], left_out: Sequence[str]
     return index["records"]
 
 
-def _nothing_to_convert(problems: Sequence[str]) -> InputError:
-    if not problems:
-        return InputError("there are no samples to convert; is the split empty?")
-    return InputError(f"all samples were left out ({len(problems)} problems): {problems[0]}")
-
-
 def read_index(folder: Path) -> dict:
     """Return the index of a folder of records.
 
     Raises:
         InputError: if it is missing, damaged or of another version.
     """
-    again = "convert the data set again"
     try:
         index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise InputError(f"{folder} holds no {INDEX}; {again}") from None
-    if not isinstance(index, dict) or index.get("version") != RECORD_VERSION:
-        raise InputError(f"{folder} has records of another version; {again}")
-    try:
-        numbers = [entry[key] for entry in index["shards"].values() for key in ("bytes", "records")]
-        valid = numbers and all(type(n) is int for n in [*numbers, index["records"]])
-    except (AttributeError, KeyError, TypeError):
+        shards = list(index["shards"].values())
+        numbers = [index["records"], *(n for s in shards for n in (s["records"], s["bytes"]))]
+        valid = index["version"] == RECORD_VERSION and shards
+        valid = valid and all(type(n) is int for n in numbers)
+    except (OSError, ValueError, AttributeError, KeyError, TypeError):
         valid = False
     if not valid:
-        raise InputError(f"{folder / INDEX} is damaged; {again}")
+        raise InputError(
+            f"{folder / INDEX} is missing, damaged or of another version; "
+            "convert the data set again"
+        )
     return index
 
 
