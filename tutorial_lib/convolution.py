@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 Padding = str | int | Sequence
 Pair = int | tuple[int, int]
 
-LARGEST = 1_000_000  # of sizes, strides, dilations, paddings and channels
 MOST_VALUES = 2**30  # of the matrix of windows: eight gigabytes
 
 
@@ -457,7 +456,7 @@ def _zeros_added(pad, i: int, k: int, s: int, d: int) -> tuple[int, int]:
 def _whole(**values: int) -> list[int]:
     """Return sizes, strides and the like, from 1 on, and paddings, from 0 on, as ints."""
     return [
-        check_whole_number(name, value, 0 if name in ("p", "output_padding") else 1, LARGEST)
+        check_whole_number(name, value, 0 if name in ("p", "output_padding") else 1)
         for name, value in values.items()
     ]
 

@@ -1,13 +1,12 @@
-"""A fully connected conditional random field that draws a net's outlines along the picture's edges.
+"""A fully connected conditional random field (CRF) that moves boundaries to edges of the image.
 
 Krähenbühl & Koltun, "Efficient Inference in Fully Connected CRFs with Gaussian Edge Potentials",
-NeurIPS 2011. Their kernel adds two Gaussians: one over place and color (*appearance*: near pixels
-of like color are likely to have one label), one over place alone (*smoothness*: specks are not).
+NeurIPS 2011. Their kernel is the sum of two Gaussians: *appearance*, over position and color (near
+pixels of similar color probably have one label), and *smoothness*, over position alone.
 
 The paper sums over all pairs of pixels by filtering in a permutohedral lattice. Here every pixel
-hears a fixed number of *anchors* instead, pixels on a regular grid: a matrix product with a
-matrix of pixels × anchors. With a grid of one pixel that is the exact sum, which the tests compare
-with a double loop; with a coarser one it is an estimate of it, linear in the number of pixels.
+receives messages from a fixed number of *anchors* only, pixels on a regular grid, so that the sum
+is one matrix product. If every pixel is an anchor the sum is exact; else it is an estimate.
 """
 
 from __future__ import annotations
@@ -18,8 +17,7 @@ from scipy import ndimage
 from tutorial_lib.errors import InputError
 
 LEAST = 0.01  # probability that a class must reach somewhere to be considered
-CHUNK = 4_000_000  # entries of the kernel matrix that are computed at a time
-KEPT = 64_000_000  # entries, a quarter of a gigabyte, up to which it is kept from round to round
+MOST_WEIGHTS = 128_000_000  # of the appearance kernel: half a gigabyte
 
 
 def refine(
@@ -28,144 +26,115 @@ def refine(
     *,
     iterations: int = 5,
     appearance: float = 4.0,
-    reach: float = 30.0,
-    contrast: float = 20.0,
+    position_sigma: float = 30.0,
+    color_sigma: float = 20.0,
     smoothness: float = 2.0,
-    near: float = 2.0,
+    smoothness_sigma: float = 2.0,
     anchors: int = 600,
 ) -> np.ndarray:
-    """Refine class scores by mean field inference (the paper's algorithm 1, Potts model).
+    """Refine class scores by mean-field inference (the paper's algorithm 1, Potts model).
 
-    Each round, every pixel takes the average of the others' beliefs, weighted by how near and how
-    alike in color they are, and adds it to its own scores.
+    In each iteration every pixel receives the weighted mean of the others' class probabilities and
+    adds it to its own logits. Near pixels of similar color have the largest weights.
 
     Args:
         logits: float (height, width, classes).
         image: uint8 (height, width, 3), the same pixels.
-        iterations: Rounds; the paper finds that ten are enough, most happens in the first few.
+        iterations: Ten are enough in the paper; the first few change most.
         appearance, smoothness: Weights of the two kernels, w(1) and w(2) in the paper.
-        reach, contrast: The appearance kernel's standard deviations, in pixels and in gray levels.
-        near: The smoothness kernel's standard deviation in pixels.
-        anchors: About how many pixels each one hears over the appearance kernel.
+        position_sigma, color_sigma: Standard deviations of the appearance kernel, in pixels and in
+            gray levels: θ_α and θ_β.
+        smoothness_sigma: Standard deviation of the smoothness kernel in pixels: θ_γ.
+        anchors: Approximate number of anchors; fewer if the image is very large.
 
     Returns:
-        Probabilities, float32 (height, width, classes); 0 for classes that are nowhere likely.
+        Probabilities, float32 (height, width, classes); 0 for classes that are likely nowhere.
 
     Raises:
-        InputError: if the shapes do not fit, or a number is not positive.
+        InputError: if the shapes do not match, or a number is not positive.
     """
     logits = np.asarray(logits, np.float32)
     if logits.ndim != 3 or image.shape != (*logits.shape[:2], 3):
         raise InputError(
             f"logits {logits.shape} and image {image.shape} must cover the same pixels"
         )
-    if min(iterations, reach, contrast, near, anchors) <= 0:
-        raise InputError("iterations, reach, contrast, near and anchors must be positive")
-    grid = anchor_grid(logits.shape[:2], anchors)
-    features = _features(image, reach, contrast)
-    beliefs, kept = softmax(logits), []
-    # A class that no pixel believes in will not come up by asking around: leave it out.
-    likely = beliefs.max(axis=(0, 1)) >= LEAST
-    logits, beliefs = logits[..., likely], beliefs[..., likely]
+    if min(iterations, position_sigma, color_sigma, smoothness_sigma, anchors) <= 0:
+        raise InputError("iterations, anchors and standard deviations must be positive")
+    kernel, grid = appearance_kernel(image, position_sigma, color_sigma, anchors)
+    q = softmax(logits)
+    likely = q.max(axis=(0, 1)) >= LEAST  # messages do not make other classes likely
+    if not likely.any():
+        raise InputError(
+            f"no class is {LEAST:.0%} likely anywhere; refine the logits of a trained network"
+        )
+    logits, q = logits[..., likely], q[..., likely]
     for _ in range(iterations):
-        heard = appearance * appearance_message(beliefs, features, grid, kept)
-        heard += smoothness * smoothness_message(beliefs, near)
-        beliefs = softmax(logits + heard)
-    whole = np.zeros((*beliefs.shape[:2], len(likely)), np.float32)
-    whole[..., likely] = beliefs
-    return whole
+        message = appearance * (kernel @ q.reshape(-1, q.shape[-1])[grid]).reshape(q.shape)
+        message += smoothness * smoothness_message(q, smoothness_sigma)
+        q = softmax(logits + message)
+    probabilities = np.zeros((*q.shape[:2], len(likely)), np.float32)
+    probabilities[..., likely] = q
+    return probabilities
 
 
 def refine_scores(logits: np.ndarray, image: np.ndarray) -> np.ndarray:
-    """Return refined *scores*, logarithms of `refine`'s probabilities, with its own settings."""
+    """Return the logarithms of the probabilities of `refine` with its default settings."""
     return np.log(np.maximum(refine(logits, image), 1e-7))
 
 
-def appearance_message(beliefs: np.ndarray, features: np.ndarray, grid, kept=None) -> np.ndarray:
-    """Return, for each pixel, the weighted mean of the anchors' beliefs, itself left out.
+def appearance_kernel(
+    image: np.ndarray, position_sigma: float, color_sigma: float, anchors: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the weight of each anchor for each pixel, and the anchors' places.
 
-    Args:
-        beliefs: float32 (height, width, classes).
-        features: float32 (height, width, 5); the weight of two pixels is exp(-distance² / 2).
-        grid: As of `anchor_grid`.
-        kept: A list that keeps the weights, which are the same in every round; filled by the first
-            call, read by the others. Left empty if they would take too much memory.
-
-    Raises:
-        InputError: if there is no class.
+    Returns:
+        float32 (pixels, anchors), each row of which adds up to one, without the pixel itself; and
+        int (anchors,), places in the flattened image.
     """
-    height, width, classes = beliefs.shape
-    if not classes:
-        raise InputError(
-            f"no class is {LEAST:.0%} likely anywhere; refine the logits of a net that is trained"
-        )
-    index = (grid[0][:, None] * width + grid[1]).ravel()
-    heard = beliefs.reshape(-1, classes)[index]
-    if kept:
-        return np.concatenate([weights @ heard for weights in kept]).reshape(beliefs.shape)
-    message = []
-    step = max(1, CHUNK // len(index))
-    keep = kept is not None and height * width * len(index) <= KEPT
-    for start in range(0, height * width, step):
-        weights = _weights(features.reshape(-1, features.shape[-1]), index, start, start + step)
-        message.append(weights @ heard)
-        if keep:
-            kept.append(weights)
-    return np.concatenate(message).reshape(beliefs.shape)
-
-
-def _weights(features: np.ndarray, index: np.ndarray, start: int, stop: int) -> np.ndarray:
-    """Return the weights of all anchors for some pixels, float32; each row adds up to one."""
-    part, anchors = features[start:stop], features[index]
-    # -|a - b|² / 2 by the binomial formula: one matrix product instead of a difference each.
-    weights = part @ anchors.T
-    weights -= 0.5 * (anchors**2).sum(axis=1)
-    weights -= 0.5 * (part**2).sum(axis=1)[:, None]
+    height, width = image.shape[:2]
+    anchors = min(anchors, MOST_WEIGHTS // (height * width))
+    step = max(1, round(np.sqrt(height * width / max(1, anchors))))
+    down, across = (np.arange((side - 1) % step // 2, side, step) for side in (height, width))
+    grid = (down[:, None] * width + across).ravel()
+    y, x = np.mgrid[:height, :width]
+    features = np.dstack([y / position_sigma, x / position_sigma, image / color_sigma])
+    # Only differences count, and small numbers keep more of their float32 digits.
+    features = (features - features.mean(axis=(0, 1))).astype(np.float32).reshape(-1, 5)
+    # -|a - b|² / 2 = a·b - |a|² / 2 - |b|² / 2, so that one matrix product computes all pairs.
+    halves = 0.5 * (features**2).sum(axis=1)
+    weights = features @ features[grid].T
+    weights -= halves[:, None]
+    weights -= halves[grid]
     np.exp(np.minimum(weights, 0, out=weights), out=weights)
-    own = np.flatnonzero((index >= start) & (index < stop))
-    weights[index[own] - start, own] = 0
+    weights[grid, np.arange(len(grid))] = 0
     weights /= np.maximum(weights.sum(axis=1, keepdims=True), 1e-12)
-    return weights
+    return weights, grid
 
 
-def smoothness_message(beliefs: np.ndarray, near: float) -> np.ndarray:
-    """Return, for each pixel, the Gaussian mean of the beliefs around it, itself left out.
+def smoothness_message(q: np.ndarray, sigma: float) -> np.ndarray:
+    """Return the Gaussian mean of the probabilities around each pixel, without the pixel itself.
 
-    A Gaussian over place alone is separable: two short filters, rows then columns.
+    A Gaussian over position alone is separable into two short filters, for rows and columns.
     """
 
     def blur(values):
-        return ndimage.gaussian_filter(values, (near, near, 0), mode="constant", truncate=4.0)
+        return ndimage.gaussian_filter(values, (sigma, sigma, 0), mode="constant", truncate=4.0)
 
-    impulse = np.zeros((2 * int(4 * near + 0.5) + 1,) * 2 + (1,), np.float32)
+    impulse = np.zeros((2 * int(4 * sigma + 0.5) + 1,) * 2 + (1,), np.float32)
     impulse[len(impulse) // 2, len(impulse) // 2] = 1
     center = blur(impulse).max()
-    total = blur(np.ones((*beliefs.shape[:2], 1), np.float32)) - center
-    return (blur(beliefs) - center * beliefs) / np.maximum(total, 1e-12)
-
-
-def anchor_grid(size: tuple[int, int], anchors: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return rows and columns of a regular grid of about so many pixels, centered."""
-    step = max(1, round(np.sqrt(size[0] * size[1] / anchors)))
-    return tuple(np.arange((side - 1) % step // 2, side, step) for side in size)
+    total = blur(np.ones((*q.shape[:2], 1), np.float32)) - center
+    return (blur(q) - center * q) / np.maximum(total, 1e-12)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Return probabilities over the last axis.
 
     Raises:
-        InputError: if there are none: the largest of the logits is infinite or no number.
+        InputError: if the largest of the logits is infinite or NaN.
     """
     largest = logits.max(axis=-1, keepdims=True)
     if not np.isfinite(largest).all():
         raise InputError("the logits must be finite numbers; did the training diverge?")
     powers = np.exp(logits - largest)
     return powers / powers.sum(axis=-1, keepdims=True)
-
-
-def _features(image: np.ndarray, reach: float, contrast: float) -> np.ndarray:
-    """Return place and color of each pixel in units of the kernel's standard deviations."""
-    y, x = np.mgrid[: image.shape[0], : image.shape[1]]
-    features = np.dstack([y / reach, x / reach, image / contrast])
-    # Only differences count; small numbers keep their float32 digits.
-    return (features - features.mean(axis=(0, 1))).astype(np.float32)
