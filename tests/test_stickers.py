@@ -39,7 +39,7 @@ def test_object_then_white_contour_then_nothing():
     assert len(np.unique(sticker[..., 3])) > 10  # soft edges
 
 
-def test_gray_and_transparent_pictures_become_stickers_too():
+def test_gray_and_transparent_images_become_stickers_too():
     gray = np.full((60, 100), 90, np.uint8)
     for image in (gray, gray[..., None], np.dstack([gray] * 3 + [gray * 0 + 255])):
         sticker = stickers.make_sticker(image, disk().tolist())
@@ -58,11 +58,11 @@ def test_holes_are_filled_and_crumbs_dropped():
     assert np.array_equal(stickers.clean_mask(two, least=1), disk((30, 25), 15))
 
 
-def test_an_enlarged_outline_has_no_stairs():
+def test_an_upsampled_boundary_has_no_stairs():
     image = np.full((24, 24, 3), (0, 0, 255), np.uint8)
     sticker = stickers.make_sticker(image, np.tril(np.ones((24, 24))), contour=0)
     ends = (sticker[..., 3] > 127).sum(axis=1)[128:384]  # how far each row reaches
-    # A pixel of the mask is 21 pixels wide here; a plain bicubic enlargement has stairs of 6.
+    # A pixel of the mask is 21 pixels wide here; plain bicubic upsampling has stairs of 6.
     assert np.ptp(ends - np.arange(128, 384)) <= 3
     line = stickers.make_sticker(BLUE, np.eye(60, 100), contour=0)
     assert (line[..., 3] > 127).mean() > 0.005  # a line one pixel thin is still there
@@ -73,9 +73,10 @@ def test_an_enlarged_outline_has_no_stairs():
     [
         (np.zeros((60, 100)), {}, "there is nothing to cut out"),
         (np.ones((5, 5)), {}, "must have the image's size"),
-        (disk(), {"contour": 128}, "between 0 and 127"),
-        (disk(), {"contour": -1}, "between 0 and 127"),
+        (disk(), {"contour": 128}, "whole number from 0 to 127"),
+        (disk(), {"contour": -1}, "whole number from 0 to 127"),
         (disk(), {"contour": 0, "side": 4}, "side=4 must be more than 4 pixels"),
+        (disk(), {"contour": 1.5}, "contour=1.5 is impossible"),
         (disk(), {"contour": 3, "side": 50, "shadow": True}, "side=50 must be more than 50 pixels"),
         (np.eye(60, 100), {"contour": 0, "side": 12}, "the object is too thin"),
     ],
@@ -89,18 +90,18 @@ def test_saved_small_and_whole(tmp_path):
     rng = np.random.default_rng(0)
     noisy = rng.integers(0, 256, BLUE.shape, dtype=np.uint8)
     path = tmp_path / "new" / "cat.png"
-    stickers.save_sticker(stickers.make_sticker(noisy, disk()), path)
+    stickers.save_png(stickers.make_sticker(noisy, disk()), path)
     assert Image.open(path).mode == "RGBA" and path.stat().st_size < 512_000
     assert [p.name for p in path.parent.iterdir()] == ["cat.png"]
     with pytest.raises(InputError, match="choose another folder"):
-        stickers.save_sticker(stickers.make_sticker(noisy, disk()), path / "x.png")
+        stickers.save_png(stickers.make_sticker(noisy, disk()), path / "x.png")
 
 
 def test_noise_is_coarsened_until_it_fits(tmp_path):
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, (512, 512, 3), dtype=np.uint8)
     sticker = stickers.make_sticker(noise, np.ones((512, 512)), contour=0)
-    stickers.save_sticker(sticker, tmp_path / "noise.png")
+    stickers.save_png(sticker, tmp_path / "noise.png")
     saved = np.asarray(Image.open(tmp_path / "noise.png"))
     assert (tmp_path / "noise.png").stat().st_size < 512_000
     assert np.array_equal(saved[..., 3], sticker[..., 3]) and (saved[0, :, 3] == 0).all()
@@ -119,13 +120,13 @@ def test_a_shadow_lies_below_the_contour():
 
 
 def test_preview_on_light_and_dark():
-    picture = stickers.preview(stickers.make_sticker(BLUE, disk()))
-    assert picture.shape == (512, 1024, 3)
-    assert picture[0, :512].min() > 200 and picture[0, 512:].max() < 70
+    image = stickers.preview(stickers.make_sticker(BLUE, disk()))
+    assert image.shape == (512, 1024, 3)
+    assert image[0, :512].min() > 200 and image[0, 512:].max() < 70
     wide = stickers.make_sticker(
         BLUE, np.ones((20, 100)).repeat(3, 0) * (np.arange(60) < 30)[:, None]
     )
-    board = stickers.on_board(wide, dark=True)
+    board = stickers.on_checkerboard(wide, dark=True)
     assert wide.shape[0] < 400 and board.shape == (512, 512, 3)
     assert board[:50].max() < 70 and board[256, 256].tolist() == [0, 0, 255]
 
@@ -134,9 +135,9 @@ def test_a_missing_object_is_named_with_what_is_there():
     labels = np.zeros((60, 100), np.uint8)
     labels[disk()] = 8
     assert np.array_equal(stickers.find_object(labels, "cat", voc.CLASSES), disk())
-    with pytest.raises(InputError, match="finds no dog in this picture; it sees cat"):
+    with pytest.raises(InputError, match="finds no dog in this photograph; it finds cat"):
         stickers.find_object(labels, "dog", voc.CLASSES)
-    with pytest.raises(InputError, match="it sees background only"):
+    with pytest.raises(InputError, match="it finds background only"):
         stickers.find_object(labels * 0, "dog", voc.CLASSES)
     with pytest.raises(InputError, match="label='unicorn' is not known"):
         stickers.find_object(labels, "unicorn", voc.CLASSES)
@@ -202,7 +203,7 @@ def test_the_sticker_command(blue_is_cat, tmp_path):
     )
     assert result.exit_code == 0, result.output
     assert Image.open(out).mode == "RGBA" and max(Image.open(out).size) == 512
-    assert Image.open(preview).size == (2 * Image.open(out).width, Image.open(out).height)
+    assert Image.open(preview).size == (1024, 512)
     result = CliRunner().invoke(main, [*arguments, "--label", "dog", "-o", str(out)])
     assert result.exit_code == 1 and "finds no dog" in result.output
 

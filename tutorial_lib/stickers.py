@@ -1,4 +1,4 @@
-"""Cutting an object out of a photograph: a sticker with a white contour, the rest transparent."""
+"""Stickers: an object cut out of a photograph, with a white contour, the rest transparent."""
 
 from __future__ import annotations
 
@@ -10,97 +10,89 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from tutorial_lib.errors import InputError, check_choice, write_atomically
-from tutorial_lib.inference import as_rgb
+from tutorial_lib.data.cache import cannot_write
+from tutorial_lib.data.images import as_rgb
+from tutorial_lib.errors import InputError, check_choice, check_whole_number, write_atomically
 
-SIDE = 512  # pixels: messengers want one side to be exactly this
+SIDE = 512  # pixels: messengers require one side to be exactly this
 LIMIT = 512_000  # bytes, likewise
-SHADOW = 10  # pixels: reach of a sticker's shadow
-LEAST_SHARE = 0.002  # of a picture's pixels: less is no object but a few stray pixels
+SHADOW = 10  # pixels that a shadow extends beyond the contour
+LEAST_SHARE = 0.002  # of the pixels of an image; fewer are no object but false positives
 
 
 def make_sticker(
-    image: np.ndarray,
-    mask: np.ndarray,
-    contour: int = 12,
-    side: int = SIDE,
-    shadow: bool = False,
+    image: np.ndarray, mask: np.ndarray, contour: int = 12, side: int = SIDE, shadow: bool = False
 ) -> np.ndarray:
-    """Cut the masked object out.
+    """Cut the masked object out of an image.
 
     Args:
-        image: uint8 (height, width, 3), RGB, or what `inference.as_rgb` makes one of.
+        image: uint8 (height, width, 3), RGB, or what `as_rgb` reads.
         mask: (height, width); nonzero where the object is.
         contour: Width of the white contour in pixels of the sticker.
         side: Length of the sticker's longer side in pixels.
-        shadow: Lay a soft shadow below and to the right of it.
+        shadow: Whether there is a soft shadow below and to the right.
 
     Returns:
         uint8 (height, width, 4), RGBA, the longer side exactly `side`; transparent outside the
         contour, with soft edges.
 
     Raises:
-        InputError: if the mask is empty, too thin or does not fit the image, or the contour and
-            the shadow leave no room.
+        InputError: if the mask is empty, too thin or of another size than the image, or the
+            contour and the shadow leave no room.
     """
     image, mask = as_rgb(image), np.asarray(mask)
     if mask.shape != image.shape[:2]:
         raise InputError(f"the mask {mask.shape} must have the image's size {image.shape[:2]}")
-    if not 0 <= contour < side // 4:
-        raise InputError(f"contour={contour} must lie between 0 and {side // 4 - 1} pixels")
+    check_whole_number("side", side, 4, 8192)
+    check_whole_number("contour", contour, 0, side // 4 - 1)
     mask = clean_mask(mask)
     if not mask.any():
         raise InputError("the mask is empty; there is nothing to cut out")
-    margin = contour + 2 + (2 * SHADOW if shadow else 0)  # contour, its soft edge, shadow
-    if side <= 2 * margin:
-        raise InputError(f"side={side} must be more than {2 * margin} pixels for such a margin")
-    colors, shape = _fitted(image, mask, side, margin)
-    if shape.max() < 0.5:
+    border = contour + 2 + (2 * SHADOW if shadow else 0)  # two pixels for the soft edge
+    if side <= 2 * border:
+        raise InputError(f"side={side} must be more than {2 * border} pixels for such a contour")
+    colors, opacity = _scaled(image, mask, side - 2 * border)
+    colors = np.pad(colors, ((border, border), (border, border), (0, 0)), mode="edge")
+    opacity = np.pad(opacity, border)
+    if opacity.max() < 0.5:
         raise InputError("the object is too thin; nothing of it is left in a sticker of this size")
-    distance = ndimage.distance_transform_edt(shape < 0.5)
+    distance = ndimage.distance_transform_edt(opacity < 0.5)
     alpha = np.clip(contour + 1.5 - distance, 0, 1)
-    # Over the object itself the photograph shows, with the mask's soft edge into the white.
-    mixed = colors * shape[..., None] + 255 * (1 - shape[..., None])
+    # The soft edge of the object blends into the white contour.
+    mixed = colors * opacity[..., None] + 255 * (1 - opacity[..., None])
     if shadow:
         moved = np.pad(alpha, ((SHADOW // 2, 0), (SHADOW // 2, 0)))[: len(alpha), : alpha.shape[1]]
         below = 0.45 * ndimage.gaussian_filter(moved, SHADOW / 2) * (1 - alpha)
         mixed = mixed * (alpha / np.maximum(alpha + below, 1e-6))[..., None]  # the shadow is black
         alpha = alpha + below
-    mixed = np.where(alpha[..., None] > 0, mixed, 0)  # what nobody sees should not cost bytes
+    mixed = np.where(alpha[..., None] > 0, mixed, 0)  # invisible colors would take up bytes
     return np.dstack([np.rint(mixed), np.rint(alpha * 255)]).astype(np.uint8)
 
 
-def _fitted(image: np.ndarray, mask: np.ndarray, side: int, margin: int):
-    """Cut image and mask to the mask's box, scale that into the sticker, and add the margin.
+def _scaled(image: np.ndarray, mask: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Crop image and mask to the mask's box, and scale its longer side to `side` pixels.
 
     Returns:
-        colors uint8 (height, width, 3) and shape float from 0 to 1 (height, width).
+        colors uint8 (height, width, 3) and opacity from 0 to 1, float (height, width).
     """
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     box = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
-    size = _fit((box[2] - box[0], box[3] - box[1]), side - 2 * margin)
+    width, height = box[2] - box[0], box[3] - box[1]
+    zoom = side / max(width, height)
+    size = max(1, round(width * zoom)), max(1, round(height * zoom))
     colors = Image.fromarray(image).crop(box).resize(size, Image.Resampling.LANCZOS)
-    shape = Image.fromarray(mask.astype(np.uint8) * 255).crop(box)
-    shape = np.asarray(shape.resize(size, Image.Resampling.BICUBIC)) / 255
-    zoom = max(size) / max(box[2] - box[0], box[3] - box[1])
+    opacity = Image.fromarray(mask.astype(np.uint8) * 255).crop(box)
+    opacity = np.asarray(opacity.resize(size, Image.Resampling.BICUBIC)) / 255
     if zoom > 1:
-        shape = _without_stairs(shape, zoom)
-    sides = ((margin, margin), (margin, margin))
-    return np.pad(np.asarray(colors), (*sides, (0, 0)), mode="edge"), np.pad(shape, sides)
-
-
-def _without_stairs(shape: np.ndarray, zoom: float) -> np.ndarray:
-    """Round off the stairs that a mask's pixels become when it is enlarged `zoom` times.
-
-    A blur about as wide as one of its pixels, then an edge as sharp as before. (A wider one would
-    make lines vanish that are one pixel thin.)
-    """
-    blurred = ndimage.gaussian_filter(shape, 0.5 * zoom, mode="nearest")
-    return np.clip(0.5 + 1.1 * zoom * (blurred - 0.5), 0, 1)
+        # Upsampled pixels of the mask look like stairs. A blur about as wide as one of them rounds
+        # them off, and a steeper edge undoes the blur; a wider blur would erase thin lines.
+        blurred = ndimage.gaussian_filter(opacity, 0.5 * zoom, mode="nearest")
+        opacity = np.clip(0.5 + 1.1 * zoom * (blurred - 0.5), 0, 1)
+    return np.asarray(colors), opacity
 
 
 def clean_mask(mask: np.ndarray, least: float = 0.1) -> np.ndarray:
-    """Fill the holes of a mask and drop its small parts.
+    """Fill the holes of a mask and remove its small parts.
 
     Args:
         mask: (height, width); nonzero where the object is.
@@ -119,48 +111,42 @@ def clean_mask(mask: np.ndarray, least: float = 0.1) -> np.ndarray:
     return np.isin(parts, np.flatnonzero(sizes >= least * sizes.max())) & filled
 
 
-def on_background(sticker: np.ndarray, square: int = 16, dark: bool = False) -> np.ndarray:
-    """Show a sticker on the checkerboard that stands for transparency: uint8 RGB.
+def on_checkerboard(sticker: np.ndarray, dark: bool = False) -> np.ndarray:
+    """Show a sticker in the middle of a square checkerboard, the usual sign of transparency.
 
     Args:
         sticker: uint8 (height, width, 4).
-        square: Side of the board's squares in pixels.
-        dark: As on a dark screen, where a missing contour would be seen.
+        dark: Whether the board is dark, where a missing contour would be visible.
+
+    Returns:
+        uint8 (side, side, 3), RGB.
     """
-    height, width = sticker.shape[:2]
-    y, x = np.mgrid[:height, :width]
-    tones = (45, 65) if dark else (205, 235)
-    board = np.where((x // square + y // square) % 2, *tones)[..., None]
+    side = max(sticker.shape[:2])
+    spare = [side - length for length in sticker.shape[:2]]
+    sticker = np.pad(sticker, (*[(room // 2, room - room // 2) for room in spare], (0, 0)))
+    y, x = np.mgrid[:side, :side] // 16
+    board = np.where((x + y) % 2, *((45, 65) if dark else (205, 235)))[..., None]
     alpha = sticker[..., 3:] / 255
     return np.rint(sticker[..., :3] * alpha + board * (1 - alpha)).astype(np.uint8)
 
 
-def on_board(sticker: np.ndarray, dark: bool = False) -> np.ndarray:
-    """Show a sticker in the middle of a square checkerboard, as `on_background` does: uint8 RGB."""
-    side = max(sticker.shape[:2])
-    spare = [side - length for length in sticker.shape[:2]]
-    middle = [(room // 2, room - room // 2) for room in spare]
-    return on_background(np.pad(sticker, (*middle, (0, 0))), dark=dark)
-
-
 def preview(sticker: np.ndarray) -> np.ndarray:
-    """Show a sticker on light and on dark, side by side: uint8 RGB."""
-    return np.hstack([on_background(sticker), on_background(sticker, dark=True)])
+    """Show a sticker on a light and on a dark checkerboard, side by side: uint8 RGB."""
+    return np.hstack([on_checkerboard(sticker), on_checkerboard(sticker, dark=True)])
 
 
-def png_within(sticker: np.ndarray, limit: int = LIMIT) -> bytes:
-    """Encode a sticker as PNG in fewer than `limit` bytes.
+def png_within(image: np.ndarray, limit: float = LIMIT) -> bytes:
+    """Encode an image as PNG in fewer than `limit` bytes.
 
-    If it is too large, the colors get coarser, bit by bit; size, shape and transparency stay.
+    If it is too large, the colors get coarser, bit by bit; size and transparency stay.
 
     Raises:
-        InputError: if even one bit a color is too much.
+        InputError: if even one bit per color is too much.
     """
     for bits in range(8, 0, -1):
-        step = 2 ** (8 - bits)
-        coarse = sticker.copy()
-        # The middle of each step would gray the white contour: spread the steps over 0 to 255.
-        levels = (sticker[..., :3] // step).astype(np.uint16)
+        coarse = image.copy()
+        # The steps span 0 to 255, so that the contour stays white.
+        levels = (image[..., :3] // 2 ** (8 - bits)).astype(np.uint16)
         coarse[..., :3] = levels * 255 // (2**bits - 1)
         buffer = io.BytesIO()
         Image.fromarray(coarse).save(buffer, "PNG", optimize=True)
@@ -169,44 +155,29 @@ def png_within(sticker: np.ndarray, limit: int = LIMIT) -> bytes:
     raise InputError(f"the sticker does not fit into {limit} bytes; make it smaller")
 
 
-def save_sticker(sticker: np.ndarray, path: Path) -> None:
-    """Save a sticker as PNG of less than 512 kB: the whole file, or none of it.
+def save_png(image: np.ndarray, path: Path, limit: float = LIMIT) -> None:
+    """Save an image as PNG of fewer than `limit` bytes, see `png_within`.
 
     Raises:
         InputError: if the file cannot be written.
     """
-    _write(png_within(sticker), path)
-
-
-def save_picture(picture: np.ndarray, path: Path) -> None:
-    """Save uint8 RGB as PNG: the whole file, or none of it.
-
-    Raises:
-        InputError: if the file cannot be written.
-    """
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "PNG")
-    _write(buffer.getvalue(), path)
-
-
-def _write(content: bytes, path: Path) -> None:
     try:
-        write_atomically(path, content)
+        write_atomically(path, png_within(image, limit))
     except OSError as error:
-        raise InputError(f"cannot write {path} ({error.strerror}); choose another folder") from None
+        raise cannot_write(path, error, "choose another folder") from None
 
 
 def find_object(labels: np.ndarray, label: str, classes: Sequence[str]) -> np.ndarray:
-    """Return the mask of one class in a label map, if enough of it is there.
+    """Return the mask of one class in a label map, if it has enough pixels.
 
     Args:
-        labels: Class numbers (height, width).
+        labels: Classes (height, width).
         label: Name of the class.
         classes: All names, in the order of their numbers.
 
     Raises:
-        InputError: if there is no such class, or the picture shows too little of it; the message
-            names what it does show.
+        InputError: if there is no such class, or too few of its pixels; the message names the
+            classes that were predicted.
     """
     check_choice("label", label, classes[1:])
     mask = labels == list(classes).index(label)
@@ -214,11 +185,5 @@ def find_object(labels: np.ndarray, label: str, classes: Sequence[str]) -> np.nd
         return mask
     shares = np.bincount(labels.ravel(), minlength=len(classes))[1 : len(classes)] / labels.size
     others = [classes[i + 1] for i in np.argsort(-shares) if shares[i] >= LEAST_SHARE]
-    found = f"it sees {', '.join(others)}" if others else "it sees background only"
-    raise InputError(f"the net finds no {label} in this picture; {found}")
-
-
-def _fit(size: tuple[int, int], side: int) -> tuple[int, int]:
-    """Scale (width, height) so that the longer one is `side`."""
-    scale = side / max(size)
-    return tuple(side if s == max(size) else max(1, round(s * scale)) for s in size)
+    found = ", ".join(others) or "background only"
+    raise InputError(f"the network finds no {label} in this photograph; it finds {found}")

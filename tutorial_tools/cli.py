@@ -176,21 +176,21 @@ def _ship_autoencoders() -> None:
 )  # fmt: skip
 @click.option(
     "--model", type=click.Path(dir_okay=False, path_type=Path),
-    help="The net, as notebook 05 saves it.  [default: models/fcn8s-voc.keras in the data folder]",
+    help="Saved by notebook 05.  [default: models/fcn8s-voc.keras in the data folder]",
 )  # fmt: skip
 @click.option("--contour", default=12, show_default=True, help="Width of the contour, in pixels.")
-@click.option("--shadow", is_flag=True, help="Lay a soft shadow under it.")
-@click.option("--crf/--no-crf", default=True, help="Draw the outline along the picture's edges.")
+@click.option("--shadow", is_flag=True, help="Add a soft shadow.")
+@click.option("--crf/--no-crf", default=True, help="Move the boundary to edges of the image.")
 @click.option(
     "--preview", type=click.Path(dir_okay=False, path_type=Path),
-    help="Also write a picture of it on light and dark.",
+    help="Also write an image of it on light and dark.",
 )  # fmt: skip
 def sticker(photo, label, output, model, contour, shadow, crf, preview) -> None:
     """Cut an object out of PHOTO: a transparent PNG with a white contour.
 
-    The net must have been trained on photographs: the one that comes with the tutorials has seen
-    pictograms only. `tutorial run 05 -p dataset voc -p backbone mobilenet` trains one and leaves it
-    where this looks.
+    The network must have been trained on photographs; the one that comes with the tutorials was
+    trained on pictograms only. `tutorial run 05 -p dataset voc -p backbone mobilenet` trains one
+    and saves it where this command looks.
     """
     from tutorial_lib import notebook, stickers
     from tutorial_lib.data import data_home
@@ -199,22 +199,22 @@ def sticker(photo, label, output, model, contour, shadow, crf, preview) -> None:
     path = model or data_home() / "models" / "fcn8s-voc.keras"
     output = output or Path(f"{photo.stem}-{label}.png")
     # What is wrong with a name should not wait for TensorFlow.
-    _check_pictures([output, preview] if preview else [output], [photo, path])
+    _check_outputs([output, preview] if preview else [output], [photo, path])
     image = read_photograph(photo)
     with notebook.native_notes_silenced():
         from tutorial_lib.training.saving import load_net
-    net = load_net(path)
-    mask = stickers.find_object(net.labels(image, crf=crf), label, net.classes)
+    network = load_net(path)
+    mask = stickers.find_object(network.labels(image, crf=crf), label, network.classes)
     result = stickers.make_sticker(image, mask, contour=contour, shadow=shadow)
-    stickers.save_sticker(result, output)
+    stickers.save_png(result, output)
     click.echo(f"{output}: {result.shape[1]}×{result.shape[0]} pixels")
     if preview:
-        stickers.save_picture(stickers.preview(result), preview)
+        stickers.save_png(stickers.preview(result), preview, limit=float("inf"))
         click.echo(preview)
 
 
-def _check_pictures(written: list[Path], read: list[Path]) -> None:
-    """Raise InputError if a picture to write is no PNG, or would overwrite something in use."""
+def _check_outputs(written: list[Path], read: list[Path]) -> None:
+    """Raise InputError if a file to write is no PNG, or would overwrite something in use."""
     taken = {path.resolve() for path in read}
     for path in written:
         if path.suffix.lower() != ".png":

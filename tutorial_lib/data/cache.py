@@ -15,6 +15,7 @@ from pathlib import Path
 from tutorial_lib.errors import InputError
 
 MANIFEST = "MANIFEST.json"
+ELSEWHERE = "free some space there, or set TUTORIAL_DATA to a folder that can be written"
 DAY = 24 * 60 * 60  # seconds
 
 
@@ -86,9 +87,6 @@ def _remove_abandoned(folder: Path) -> None:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def cannot_write(place: Path, error: OSError) -> InputError:
+def cannot_write(place: Path, error: OSError, advice: str = ELSEWHERE) -> InputError:
     """Return the error that tells the user that a place cannot be written."""
-    return InputError(
-        f"cannot write {place} ({error.strerror or error}); free some space there, or set "
-        "TUTORIAL_DATA to a folder that can be written"
-    )
+    return InputError(f"cannot write {place} ({error.strerror or error}); {advice}")
