@@ -123,7 +123,7 @@ def test_the_description_names_the_geometry():
         (lambda: animation.transposed_slide(4, 2, p=2), "use at most d (k - 1) = 1"),
         (lambda: animation.transposed_slide(3, 3, s=2, output_padding=2), "between 0 and s - 1"),
         (lambda: animation.slide(10**6, 3), "cells cannot be drawn, at most 64×64"),
-        (lambda: animation.slide(5, 3, p=10**6), "use a smaller input, kernel or padding"),
+        (lambda: animation.slide(5, 3, p=10**5), "use a smaller input, kernel or padding"),
         (lambda: animation.stamping_slide(60, 3, s=9), "cannot be drawn"),
         (lambda: animation.transposed_slide(60, 3, s=9), "cannot be drawn"),
         (lambda: animation.slide(np.ones((30, 30)), W), "at most 400 steps, and this one would"),

@@ -319,7 +319,6 @@ def play(sliding: Slide, *, title: str, alt: str | None = None) -> None:
     Raises:
         InputError: if the animation would be too long or too large.
     """
-    player.check_frames(len(sliding))
     shown = " Each cell shows its number." if sliding.values is not None else ""
     alt = alt or f"Animation: {sliding.description}{shown}"
     captions = [sliding.caption(step) for step in range(len(sliding))]

@@ -1,8 +1,8 @@
-"""What a figure holds beside its data, as text: titles, labels, legends, colors, marks.
+"""What a figure holds besides its data, as text: titles, labels, legends, colors, marks.
 
-The picture of a trained net differs between processors, and so can be compared only roughly. What
-is written on it, and how it is drawn, does not: `plotting.show` stores it with the picture, and
-the check of the notebooks compares it word by word. A failing check can then say what changed.
+Figures of trained networks differ between processors, so their images are compared with a
+tolerance. This text does not differ: `plotting.show` stores it with the image, and the check of the
+notebooks compares it exactly and can say what changed.
 """
 
 from __future__ import annotations
@@ -22,13 +22,10 @@ MOST_COLORS = 12  # more than that are data
 
 
 def describe(fig: Figure) -> list[str]:
-    """Describe a figure in lines that are the same on every machine.
+    """Return one line per text and per type of mark, the same on every machine.
 
-    Measured values are left out: of limits, ticks and color ranges only round numbers are named,
-    and of marks only what kinds there are, not how many.
-
-    Returns:
-        One line a text or kind of mark, those of each axes after one another.
+    Measured values are left out: limits, ticks and color ranges only appear if they are round
+    numbers, and the number of marks does not appear.
     """
     texts = dict.fromkeys([fig.get_suptitle(), *(text.get_text() for text in fig.texts)])
     lines = [f"figure: {text}" for text in texts]
@@ -66,11 +63,7 @@ def _describe_axis(ax, name: str, axis) -> Iterator[str]:
 
 
 def _numbers(name: str, values: Iterable[float]) -> Iterator[str]:
-    """Yield a line with numbers, if somebody wrote them down and they were not computed.
-
-    What has three digits after the point at most was written: a limit that follows measured data
-    has more.
-    """
+    """Yield a line with numbers, unless they follow from data and so have more than 3 decimals."""
     values = [float(value) for value in values]
     if all(value == round(value, 3) for value in values):
         yield f"{name}: {' '.join(f'{value:g}' for value in values)}"
@@ -86,26 +79,22 @@ def _describe_mark(mark) -> str:
         line = f"image {columns}×{rows}, {mark.get_interpolation()}"
         if channels:
             return line
-        # A range that follows from the data is no round number, as a rule.
         return " ".join([f"{line}, {mark.get_cmap().name}", *_numbers("from", mark.get_clim())])
-    kind = type(mark).__name__
+    name = type(mark).__name__
     if isinstance(mark, matplotlib.collections.Collection):
         widths = {f"{width:g}" for width in np.round(mark.get_linewidths(), 3)}
         colors = f"{_hex(mark.get_facecolors())} {_hex(mark.get_edgecolors())}"
         if mark.get_array() is not None:
             colors = mark.get_cmap().name
-        return f"{kind} {colors} {' '.join(sorted(widths))}"
+        return f"{name} {colors} {' '.join(sorted(widths))}"
     if isinstance(mark, matplotlib.patches.Patch):
         colors = f"{_hex([mark.get_facecolor()])} {_hex([mark.get_edgecolor()])}"
-        return f"{kind} {colors} {mark.get_linestyle()} {mark.get_linewidth():g}"
-    return kind
+        return f"{name} {colors} {mark.get_linestyle()} {mark.get_linewidth():g}"
+    return name
 
 
 def _hex(colors, alpha: float | None = None) -> str:
     """Return colors as sorted hexadecimal texts."""
-    found = set()
-    for color in colors:
-        if alpha is not None:
-            color = (color, alpha)
-        found.add(to_hex(color, keep_alpha=True))
+    pairs = [color if alpha is None else (color, alpha) for color in colors]
+    found = {to_hex(color, keep_alpha=True) for color in pairs}
     return " ".join(sorted(found)) if len(found) <= MOST_COLORS else "many colors"

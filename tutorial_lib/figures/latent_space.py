@@ -141,17 +141,9 @@ def show_latent_space(
         _draw_grid(ax, grid)
     _draw_points(ax, points, labels, small=grid is not None)
     _set_limits(ax, grid.limits if grid is not None else limits_of(points))
-    ax.legend(
-        ncols=3,
-        loc="lower right",
-        bbox_to_anchor=(1, 1),
-        handletextpad=0,
-        borderaxespad=0,
-        frameon=False,
-        markerscale=1.6 if grid is not None else 1.2,
-        title="digit",
-        fontsize=11,
-    )
+    legend = {"loc": "lower right", "bbox_to_anchor": (1, 1), "borderaxespad": 0, "fontsize": 11}
+    legend |= {"ncols": 3, "handletextpad": 0, "markerscale": 1.6 if grid is not None else 1.2}
+    ax.legend(title="digit", frameon=False, **legend)
     plotting.show(fig, alt=alt, dpi=plotting.PHOTO_DPI if grid is not None else plotting.DPI)
 
 
@@ -185,21 +177,12 @@ def _set_limits(ax, limits: Sequence[float]) -> None:
     ax.set(xlim=(left, right), ylim=(low, high), xlabel=X_LABEL, ylabel=Y_LABEL, aspect="equal")
 
 
-def show_interpolation(
-    path: np.ndarray,
-    images: np.ndarray,
-    points: np.ndarray,
-    labels: np.ndarray,
-    *,
-    title: str,
-    alt: str,
-) -> None:
+def show_interpolation(path, images, points, labels, *, title: str, alt: str) -> None:
     """Animate an interpolation: the point in latent space, and the image decoded there.
 
     Args:
-        path: (n, 2), the points of the interpolation.
-        images: (n, 28, 28), decoded there.
-        points, labels: Digits to show in latent space.
+        path, images: (n, 2), the points of the interpolation, and (n, 28, 28), decoded there.
+        points, labels: (m, 2) and (m,), the digits to show in latent space.
     """
     shares = np.linspace(0, 100, len(path)).round().astype(int)
     fig, axes = plotting.figure(1, 7, title=title, size=(9.2, 1.95))
@@ -209,17 +192,8 @@ def show_interpolation(
         ax.set_title(f"{shares[step]} %", fontsize=9)
     frames, drawn = _interpolation_frames(path, images, points, labels)
     captions = [f"{share} % of the way" for share in shares]
-    player.show_frames(
-        frames,
-        captions,
-        fig,
-        title=title,
-        alt=alt,
-        dpi=plotting.PHOTO_DPI,
-        step_ms=160,
-        colors=256,
-        drawn=drawn,
-    )
+    options = {"dpi": plotting.PHOTO_DPI, "step_ms": 160, "colors": 256, "drawn": drawn}
+    player.show_frames(frames, captions, fig, title=title, alt=alt, **options)
 
 
 def _interpolation_frames(path, images, points, labels) -> tuple[list[np.ndarray], list[str]]:
@@ -335,11 +309,7 @@ def show_pca_comparison(
 def show_neighbors(
     queries: np.ndarray, groups: dict[str, np.ndarray], *, title: str, alt: str
 ) -> None:
-    """Show images (n, 28, 28, 1) and beside each its neighbors, in groups.
-
-    Args:
-        groups: Heading → (n, k, 28, 28, 1).
-    """
+    """Show images (n, 28, 28, 1) and beside each its neighbors: heading → (n, k, 28, 28, 1)."""
     widths = [1.0]
     for group in groups.values():
         widths += [0.35] + [1.0] * group.shape[1]  # a gap before each group
@@ -410,14 +380,15 @@ def _bare_plane(points, labels, grid: LatentGrid) -> Figure:
         ax.set(xlim=(left, right), ylim=(low, high))
         ax.axis("off")
         rule = {"color": PALETTE["muted"], "linewidth": 0.5, "zorder": 1}
-        note = {"xytext": (3, 3), "textcoords": "offset points", "fontsize": 8, "zorder": 1}
+        note = {"xytext": (3, 3), "textcoords": "offset points", "color": PALETTE["ink"]}
+        note |= {"fontsize": 8, "zorder": 1}
         for at in np.arange(-8, 8.5, 0.5):
             if left < at < right:
                 ax.axvline(at, **rule)
-                ax.annotate(f"{at:g}", (at, low), color=PALETTE["ink"], **note)
+                ax.annotate(f"{at:g}", (at, low), **note)
             if low < at < high:
                 ax.axhline(at, **rule)
-                ax.annotate(f"{at:g}", (left, at), color=PALETTE["ink"], **note)
+                ax.annotate(f"{at:g}", (left, at), **note)
         return fig
 
 

@@ -40,7 +40,7 @@ def show_frames(
     """Show frames as an animation with buttons; a figure stands in for it where nothing moves.
 
     Args:
-        frames: uint8 (height, width, 3), all of one size. Each is read once or twice, in order.
+        frames: uint8 (height, width, 3), all of one size.
         captions: One line per frame.
         strip: That figure; `title`, `alt`, `dpi` and `drawn` are as for `plotting.figure` and
             `plotting.show`.

@@ -134,16 +134,15 @@ def show(
         width = round(fig.get_figwidth() * DISPLAY_DPI)
         display.display(display.Image(png, format="png", width=width, alt=alt, metadata=known))
         return
-    encoded = base64.b64encode(few_colors(png) if dpi == DPI else png).decode()
+    if dpi == DPI:  # a drawing; at lower resolutions there are photographs or decoded images
+        png = _few_colors(png)
+    encoded = base64.b64encode(png).decode()
     bundle = {"image/png": encoded, **interactive(encoded, alt)}
     display.display(bundle, raw=True, metadata={"image/png": {"alt": alt, **known}})
 
 
-def few_colors(png: bytes) -> bytes:
-    """Return the PNG of a drawing with a palette of few colors, which takes a third of the bytes.
-
-    Photographs and decoded images would not keep their grays.
-    """
+def _few_colors(png: bytes) -> bytes:
+    """Return the PNG of a drawing with a palette, which takes a third of the bytes."""
     buffer = io.BytesIO()
     quantize(Image.open(io.BytesIO(png))).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
@@ -217,48 +216,3 @@ def faded(image: np.ndarray) -> np.ndarray:
     """Return a uint8 HWC image in pale gray, on which any tint keeps its color."""
     gray = np.asarray(image) @ [0.299, 0.587, 0.114]
     return np.repeat(np.uint8(np.rint(90 + 0.6 * gray))[..., None], 3, axis=-1)
-
-
-def show_curves(
-    curves: dict[str, Sequence[float]],
-    *,
-    title: str,
-    alt: str,
-    x: str = "epoch",
-    y: str = "loss",
-    top: float | None = None,
-) -> None:
-    """Draw each entry of `curves` against 1, 2, 3, …, with its name beside the end of its line.
-
-    Args:
-        title, alt: As for `figure` and `show`.
-        x, y: Names of the axes.
-        top: End of the vertical axis, which then starts at 0; by default it fits the values.
-    """
-    fig, ax = figure(title=title, size=(6.4, 3.2))
-    lines = {name: ax.plot(range(1, len(v) + 1), v, linewidth=2)[0] for name, v in curves.items()}
-    ax.xaxis.get_major_locator().set_params(integer=True)
-    ax.set_xlabel(x)
-    ax.set_ylabel(y)
-    if top is not None:
-        ax.set_ylim(0, top)
-    _label_ends(ax, lines)
-    show(fig, alt=alt)
-
-
-def _label_ends(ax, lines: dict[str, object], apart: float = 13) -> None:
-    """Write each name beside the end of its line, in its color, at least `apart` points apart."""
-    ax.figure.draw_without_rendering()  # heights on paper are known only after the layout
-    ends = {name: (line.get_xdata()[-1], line.get_ydata()[-1]) for name, line in lines.items()}
-    height = {n: ax.transData.transform(end)[1] * 72 / ax.figure.dpi for n, end in ends.items()}
-    lowest = -math.inf
-    for name in sorted(lines, key=height.get):
-        lowest = max(lowest + apart, height[name])
-        ax.annotate(
-            name,
-            ends[name],
-            xytext=(6, lowest - height[name]),
-            textcoords="offset points",
-            va="center",
-            color=lines[name].get_color(),
-        )
