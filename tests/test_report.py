@@ -32,7 +32,7 @@ NBVAL = [sys.executable, "-m", "pytest", "--nbval", "-p", "tutorial_tools.nbval_
 def run(folder, *names, parameters=()):
     """Run the notebooks of a folder and return the entries of the report."""
     paths = runner.find_notebooks(names, folder)
-    runner.run(paths, dict(parameters), folder / "build", 60, lambda line: None)
+    runner.run_notebooks(paths, dict(parameters), folder / "build", 60, lambda line: None)
     return saved(folder)["notebooks"]
 
 

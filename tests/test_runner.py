@@ -56,7 +56,7 @@ def printed(path):
 
 
 def run(paths, parameters, build):
-    return runner.run(paths, parameters, build, 60, lambda line: None)
+    return runner.run_notebooks(paths, parameters, build, 60, lambda line: None)
 
 
 def test_a_failing_notebook_stops_nothing_else_and_names_its_cell(tmp_path):
@@ -66,7 +66,7 @@ def test_a_failing_notebook_stops_nothing_else_and_names_its_cell(tmp_path):
     lines = []
 
     paths = runner.find_notebooks(folder=tmp_path)
-    results = runner.run(paths, {"seed": "7"}, tmp_path / "build", 60, lines.append)
+    results = runner.run_notebooks(paths, {"seed": "7"}, tmp_path / "build", 60, lines.append)
 
     assert [result.status for result in results] == ["passed", "failed", "passed"]
     assert results[1].error == "cell 4 (`1 / 0`): ZeroDivisionError: division by zero"
@@ -118,7 +118,7 @@ def test_an_input_error_shows_one_line_in_the_notebook(tmp_path):
 def test_bad_parameters_are_refused_before_anything_runs(tmp_path, given, message):
     write_notebook(tmp_path, "01_a", "print(1)")
     with pytest.raises(InputError) as caught:
-        runner.run(runner.find_notebooks(folder=tmp_path), given, tmp_path / "build")
+        runner.run_notebooks(runner.find_notebooks(folder=tmp_path), given, tmp_path / "build")
     assert str(caught.value) == message
     assert not (tmp_path / "build").exists()
 
@@ -138,7 +138,7 @@ def test_a_run_never_overwrites_the_notebooks_it_reads(tmp_path, build):
     path = write_notebook(tmp_path / "notebooks", "01_a", "print(1)")
     before = path.read_bytes()
     with pytest.raises(InputError, match="01_a.ipynb would overwrite itself; choose another"):
-        runner.run([path], {}, tmp_path / build)
+        runner.run_notebooks([path], {}, tmp_path / build)
     assert path.read_bytes() == before and not list(tmp_path.rglob("report"))
 
 
@@ -279,7 +279,7 @@ def test_an_output_folder_that_cannot_be_written_is_one_line(tmp_path):
     path = write_notebook(tmp_path, "01_a", "print(1)")
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(InputError, match="choose another folder with --output"):
-        runner.run([path], {}, tmp_path / "file")
+        runner.run_notebooks([path], {}, tmp_path / "file")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for another process")

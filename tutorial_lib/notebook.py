@@ -1,6 +1,6 @@
 """What a notebook itself needs: its profile, its seed, library source, numbers for the run report.
 
-`quick` is for a laptop: small networks, three minutes a notebook at most on two CPU cores. `full`
+`quick` is for a laptop: small networks, at most three minutes per notebook on two CPU cores. `full`
 is for a GPU: longer training, and in notebook 04 a network of the paper's width and depth.
 """
 
@@ -13,6 +13,7 @@ import os
 import platform
 import sys
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import SimpleNamespace
 
 from tutorial_lib.errors import InputError, check_choice
@@ -22,10 +23,10 @@ RECORD_TYPE = "application/scrapbook.scrap.json+json"
 
 
 def show_source(*things) -> None:
-    """Display the source of functions or classes, highlighted, as it is at this moment.
+    """Display the current source of functions or classes, highlighted.
 
-    The text in the notebook is the library's own, so the two cannot drift apart: the stored
-    output is compared with a fresh one whenever the notebooks are tested.
+    The text in the notebook cannot drift away from the library, because the stored output is
+    compared with a fresh one whenever the notebooks are tested.
     """
     from IPython.display import Markdown, display
 
@@ -34,13 +35,13 @@ def show_source(*things) -> None:
 
 
 def record(name: str, value: bool | int | float | str) -> None:
-    """Hand a measured value to the run report; the reader of the notebook sees nothing.
+    """Send a measured value to the run report; the reader of the notebook sees nothing.
 
-    A measurement is not the same on every machine, so it is neither stored in git nor compared:
-    the report of a run shows it beside that of the run before.
+    A measurement differs between machines, so it is neither stored in git nor compared. The report
+    of a run shows it beside that of the run before.
 
     Args:
-        name: What was measured, e.g. "IoU of cat"; once a notebook.
+        name: What was measured, e.g. "IoU of cat"; used once per notebook.
         value: A number, a text or a truth value; NumPy's and Keras's scalars are turned into
             Python's own.
 
@@ -53,7 +54,7 @@ def record(name: str, value: bool | int | float | str) -> None:
         raise InputError(f"record needs a name that says what was measured, not {name!r}")
     value = plain_value(name, value)
     scrap = {"name": name, "data": value, "encoder": "json", "version": 1}
-    # The prefix tells the site's builder that this is nothing to show.
+    # The prefix tells the site's builder not to show this.
     origin = {"name": name, "data": True, "display": False, "mime_prefix": "application/"}
     display({RECORD_TYPE: scrap}, raw=True, metadata={"scrapbook": origin})
 
@@ -75,22 +76,21 @@ def plain_value(name: str, value) -> bool | int | float | str:
 
 
 def is_record(output: dict) -> bool:
-    """Say whether an output of a notebook is one that `record` made."""
+    """Return whether an output of a notebook was made by `record`."""
     return RECORD_TYPE in output.get("data", {})
 
 
 PROFILES = ("quick", "full")
-# TensorFlow's log level that leaves out its C++ notes, one of which op determinism sets off in
-# every training run. What goes wrong for real arrives as a Python exception all the same.
+# TensorFlow's log level without its C++ notes, one of which op determinism causes in every training
+# run. Errors still arrive as Python exceptions.
 QUIET = "3"
 
 
 def start(profile: str, seed: int = 0) -> None:
-    """Make what follows repeatable: same seed, same machine, same bits.
+    """Make what follows repeatable: the same seed on the same machine gives the same bits.
 
-    Seeds Python, NumPy and Keras, asks TensorFlow for deterministic kernels, and lets GPU
-    memory grow on demand instead of being taken whole. Call it once, before anything is
-    built or drawn.
+    Seeds Python, NumPy and Keras, makes TensorFlow use deterministic kernels, and lets it allocate
+    GPU memory on demand instead of all at once. Call it once, before any model or random number.
 
     Raises:
         InputError: if the profile is unknown or the seed is not a whole number from 0 to 2³² - 1.
@@ -107,17 +107,17 @@ def start(profile: str, seed: int = 0) -> None:
         try:
             tf.config.experimental.set_memory_growth(gpu, True)
         except RuntimeError:
-            break  # The GPU is already in use: too late to change, and harmless.
+            break  # The GPU is already in use, so this cannot change any more; it is harmless.
     tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(seed)
 
 
 @contextlib.contextmanager
 def native_notes_silenced() -> Iterator[None]:
-    """Keep TensorFlow's start-up notes off the page.
+    """Suppress the notes that TensorFlow's C++ part prints when it is imported.
 
-    Its C++ part writes them straight to file descriptor 2 before any log level applies. Whoever
-    sets TF_CPP_MIN_LOG_LEVEL wants to see them, and does.
+    It writes them straight to file descriptor 2 before any log level applies. They stay visible if
+    the user has set TF_CPP_MIN_LOG_LEVEL.
     """
     if os.environ.get("TF_CPP_MIN_LOG_LEVEL") not in (None, QUIET):
         yield
@@ -125,31 +125,30 @@ def native_notes_silenced() -> Iterator[None]:
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = QUIET
     sys.stderr.flush()
     kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
     try:
         yield
     finally:
         os.dup2(kept, 2)
         os.close(kept)
-        os.close(nowhere)
 
 
 def choose(
     profile: str, *, quick: Mapping, full: Mapping, **overrides: float | None
 ) -> SimpleNamespace:
-    """Return the column of settings that belongs to the profile.
+    """Return the settings of the profile.
 
     Args:
         profile: "quick" or "full".
-        quick, full: The two columns; both must have the same names.
-        overrides: Settings that the reader turned by hand. Zero or None keeps the profile's.
+        quick, full: The settings of each profile; both must have the same names.
+        overrides: Values that the reader has set. Zero or None keeps the profile's value.
 
     Returns:
         The settings as attributes, e.g. `settings.epochs`.
 
     Raises:
-        InputError: if the profile is unknown, an override is negative, or the columns differ.
+        InputError: if the profile is unknown, an override is negative, or the names differ.
     """
     check_choice("profile", profile, PROFILES)
     if quick.keys() != full.keys() or not overrides.keys() <= quick.keys():
@@ -163,9 +162,9 @@ def choose(
 
 
 def banner(profile: str) -> str:
-    """Say in one line what this is and runs on: the profile, the device, the versions.
+    """Return one line with the profile, the device and the versions.
 
-    Without a GPU the device is the processor, with its number of cores.
+    Without a GPU, the device is the CPU with its number of cores.
     """
     with native_notes_silenced():
         import keras

@@ -76,7 +76,7 @@ def run(names, pairs, output: Path, folder: Path | None, timeout: int) -> None:
     # A CI system ends a run with SIGTERM; it should find a report all the same.
     former = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        results = runner.run(
+        results = runner.run_notebooks(
             paths, dict(pairs), output.resolve(), timeout, click.echo, progress=sys.stderr.isatty()
         )
     finally:

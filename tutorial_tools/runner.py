@@ -259,7 +259,7 @@ def _failing_cell(cells: list[dict]) -> str:
     return f"cell {ended[-1]['position']} (`{ended[-1]['first_line']}`)"
 
 
-def run(
+def run_notebooks(
     paths: list[Path],
     parameters: dict[str, str],
     build: Path,
