@@ -111,7 +111,7 @@ def test_an_input_error_shows_one_line_in_the_notebook(tmp_path):
         (
             {"data_dir": "~nosuch/x"},
             "data_dir='~nosuch/x' cannot be used (Could not determine home directory.); "
-            "choose another place",
+            "choose another path",
         ),
     ],
 )
@@ -232,7 +232,7 @@ def test_a_data_folder_that_means_no_path_is_one_line(tmp_path, monkeypatch):
         monkeypatch.setenv("TUTORIAL_DATA", text)
         result = CliRunner().invoke(main, ["list"])
         assert result.exit_code == 1 and result.output.startswith("Error: TUTORIAL_DATA=")
-        assert len(result.output.splitlines()) == 1 and "choose another place" in result.output
+        assert len(result.output.splitlines()) == 1 and "choose another path" in result.output
 
 
 @pytest.mark.skipif(not shutil.which("make"), reason="there is no make")
