@@ -13,15 +13,28 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from tutorial_lib.data import coco, records, scenes
+from tutorial_lib.data import records, scenes
+from tutorial_lib.data.coco import CocoSplit, segmentation_mask
 from tutorial_lib.errors import InputError
 from tutorial_tools.cli import main
 
+COLORS = np.zeros((30, 40, 3), np.uint8)
+LARGER = [5, 5, 15, 5, 15, 15, 5, 15]
 SQUARE = [2.0, 2.0, 6.0, 2.0, 6.0, 6.0, 2.0, 6.0]
 
 
+def one_line(call, message):
+    with pytest.raises(InputError, match=message) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, ["data", *map(str, arguments)])
+
+
 def decode(segmentation, height=8, width=12):
-    return coco.segmentation_mask(segmentation, height, width, "file.json: annotation 7")
+    return segmentation_mask(segmentation, height, width, "file.json: annotation 7")
 
 
 masks = st.tuples(st.integers(1, 30), st.integers(1, 30)).flatmap(
@@ -118,7 +131,7 @@ def opened(tree, strict=False):
     root, content = tree
     path = root / "annotations" / "instances_train2017.json"
     path.write_text(json.dumps(content), encoding="utf-8")
-    return coco.CocoSplit(root, "train", strict)
+    return CocoSplit(root, "train", strict)
 
 
 def test_gray_cmyk_and_pictures_without_annotations(tree, tmp_path):
@@ -133,77 +146,38 @@ def test_gray_cmyk_and_pictures_without_annotations(tree, tmp_path):
     assert records.jpeg_bytes(samples[1]) == samples[1].path.read_bytes()
 
 
-BROKEN = {
-    "an image without size": ("images", {"id": 9, "file_name": "9.jpg"}, "image 9 has the size"),
-    "an image of no height": (
-        "images",
-        {"id": 9, "file_name": "9.jpg", "height": 0, "width": 5},
-        "image 9 has the size",
-    ),
-    "an image of a height that is no number": (
-        "images",
-        {"id": 9, "file_name": "9.jpg", "height": True, "width": 5},
-        "image 9 has the size",
-    ),
-    "half a character": (
-        "images",
-        {"id": 9, "file_name": "\ud800.jpg", "height": 8, "width": 5},
-        r"image 9 has the file name '\\ud800.jpg'",
-    ),
-    "a name of two lines": (
-        "images",
-        {"id": 9, "file_name": "a\n.jpg", "height": 8, "width": 5},
-        r"image 9 has the file name 'a\\n.jpg'",
-    ),
-    "a path": (
-        "images",
-        {"id": 9, "file_name": "../../x.jpg", "height": 8, "width": 5},
-        r"image 9 has the file name '\.\./",
-    ),
-    "an absolute path": (
-        "images",
-        {"id": 9, "file_name": "/x.jpg", "height": 8, "width": 5},
-        "image 9 has the file name",
-    ),
-    "an image twice": (
-        "images",
-        {"id": 1, "file_name": "1.jpg", "height": 8, "width": 12},
-        "image 1 has the id of an earlier one",
-    ),
-    "no object": ("images", 5, "image number 3 is no object with an id"),
-    "an annotation of nothing": (
-        "annotations",
-        {"id": 9, "image_id": 77, "category_id": 17},
-        "annotation 9 belongs to image 77, which is not listed",
-    ),
-    "an annotation of no category": (
-        "annotations",
-        {"id": 9, "image_id": 1, "category_id": 99},
-        "annotation 9 has the category 99, which is not listed",
-    ),
-    "an annotation of a list": (
-        "annotations",
-        {"id": 9, "image_id": [1], "category_id": 17},
-        r"annotation 9 belongs to image \[1\], which is not listed",
-    ),
-    "an annotation of a text": (
-        "annotations",
-        {"id": 9, "image_id": "\ud800", "category_id": 17},
-        r"annotation 9 belongs to image '\\ud800', which is not listed",
-    ),
-    "an annotation of a category that is an object": (
-        "annotations",
-        {"id": 9, "image_id": 1, "category_id": {}},
-        "annotation 9 has the category {}, which is not listed",
-    ),
-    "a category without a name": ("categories", {"id": 5}, "category 5 has no name"),
-}
+def image_9(**changes):
+    return "images", {"id": 9, "file_name": "9.jpg", "height": 8, "width": 5, **changes}
 
 
-@pytest.mark.parametrize("name", BROKEN)
-def test_entries_that_cannot_be_used_are_listed_or_refused(tree, name):
-    part, entry, message = BROKEN[name]
-    tree[1][part].append(entry)
+def annotation_9(**changes):
+    return "annotations", {"id": 9, "image_id": 1, "category_id": 17, **changes}
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        (image_9(height=None), "image 9 has the size"),
+        (image_9(height=0), "image 9 has the size"),
+        (image_9(height=True), "image 9 has the size"),
+        (image_9(file_name="\ud800.jpg"), r"image 9 has the file name '\\ud800.jpg'"),
+        (image_9(file_name="a\n.jpg"), r"image 9 has the file name 'a\\n.jpg'"),
+        (image_9(file_name="../../x.jpg"), r"image 9 has the file name '\.\./"),
+        (image_9(file_name="/x.jpg"), "image 9 has the file name"),
+        (image_9(id=1), "image 1 has the id of an earlier one"),
+        (("images", 5), "image number 3 is no object with an id"),
+        (annotation_9(image_id=77), "annotation 9 belongs to image 77, which is not listed"),
+        (annotation_9(image_id=[1]), r"annotation 9 belongs to image \[1\], which is not listed"),
+        (annotation_9(image_id="\ud800"), r"annotation 9 belongs to image '\\ud800', which is"),
+        (annotation_9(category_id=99), "annotation 9 has the category 99, which is not listed"),
+        (annotation_9(category_id={}), "annotation 9 has the category {}, which is not listed"),
+        (("categories", {"id": 5}), "category 5 has no name"),
+        (("categories", {"id": 17, "name": "dog"}), "category 17 has the id of an earlier one"),
+    ],
+)
+def test_entries_that_cannot_be_used_are_listed_or_refused(tree, entry, message):
+    part, content = entry
+    tree[1][part].append(content)
     split = opened(tree)
     (problem,) = split.problems
     assert "instances_train2017.json: " in problem
@@ -211,13 +185,6 @@ def test_entries_that_cannot_be_used_are_listed_or_refused(tree, name):
     assert len(split.image_ids()) == 3 and split.read(1, ["cat"]).labels.sum() == 16
     with pytest.raises(InputError, match=message):
         opened(tree, strict=True)
-
-
-def test_endless_nesting_is_not_json(tree):
-    opened(tree)
-    (tree[0] / "annotations" / "instances_train2017.json").write_text("[" * 200_000)
-    with pytest.raises(InputError, match="is not JSON"):
-        coco.CocoSplit(tree[0], "train")
 
 
 def test_a_wrong_size_is_noticed_before_a_mask_of_that_size_is_drawn(tree, monkeypatch):
@@ -277,3 +244,199 @@ def test_the_command_checks_the_masks_of_all_categories(tree):
     assert CliRunner().invoke(main, [*arguments, "-c", "cat"]).exit_code == 0
     strict = CliRunner().invoke(main, [*arguments, "--strict"])
     assert strict.exit_code == 1 and "annotation 5 holds neither" in strict.output
+
+
+@pytest.fixture
+def coco(tmp_path):
+    """Return a function that writes a COCO tree of one image, changed, and returns its folder."""
+
+    def write(change=lambda tree: None, name="1.jpg", encoding="utf-8"):
+        tree = {
+            "images": [{"id": 1, "file_name": name, "height": 30, "width": 40}],
+            "annotations": [
+                {"id": 1, "image_id": 1, "category_id": 17, "iscrowd": 0, "segmentation": [LARGER]}
+            ],
+            "categories": [{"id": 17, "name": "cat"}],
+        }
+        change(tree)
+        (tmp_path / "annotations").mkdir(exist_ok=True)
+        path = tmp_path / "train2017" / name.replace("\\", "/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(COLORS).save(path)
+        content = json.dumps(tree, ensure_ascii=False).encode(encoding)
+        (tmp_path / "annotations" / "instances_train2017.json").write_bytes(content)
+        return tmp_path
+
+    write.root = tmp_path
+    return write
+
+
+def first_labels(root, category="cat"):
+    split = CocoSplit(root, "train")
+    assert not split.problems
+    (image_id,) = split.image_ids(category)
+    return split.read(image_id, [category]).labels
+
+
+def annotation(**changes):
+    return lambda tree: tree["annotations"][0].update(changes)
+
+
+def image(**changes):
+    return lambda tree: tree["images"][0].update(changes)
+
+
+@pytest.mark.parametrize("crowd", [0, 0.0, False, None, "0"])
+def test_no_crowd_in_any_form(coco, crowd):
+    assert np.unique(first_labels(coco(annotation(iscrowd=crowd)))).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("crowd", [1, 1.0, True, "1"])
+def test_a_crowd_in_any_form_is_void(coco, crowd):
+    assert np.unique(first_labels(coco(annotation(iscrowd=crowd)))).tolist() == [0, 255]
+
+
+@pytest.mark.parametrize("crowd", ["no", 2, [1], 0.5])
+def test_a_crowd_that_is_neither_is_left_out_and_named(coco, crowd):
+    split = CocoSplit(coco(annotation(iscrowd=crowd)), "train")
+    assert "annotation 1 has iscrowd" in split.problems[0] and not split.image_ids("cat")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        image(id="1"),
+        image(id=1.0),
+        image(height="30", width=40.0),
+        annotation(image_id="1", category_id="17"),
+        annotation(id="7"),
+        annotation(bbox=None, area=None),
+        lambda tree: tree["categories"][0].update(id="17", supercategory=None),
+        lambda tree: tree["annotations"][0].pop("iscrowd"),
+    ],
+)
+def test_loosely_typed_and_optional_fields_are_read(coco, change):
+    root = coco(change)
+    assert first_labels(root)[5:15, 5:15].all()
+    (found,) = CocoSplit(root, "train").annotations(1, "cat")
+    assert found["iscrowd"] == 0 and found["bbox"] is None and found["category_id"] == 17
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (image(height=None, width=None), r"image 1 has the size \(None, None\)"),
+        (image(id="one"), "image number 0 is no object with an id, a whole number"),
+        (image(file_name="C:\\photos\\1.jpg"), "image 1 has the file name"),
+        (image(file_name="..\\1.jpg"), "image 1 has the file name"),
+        (annotation(category_id="cat"), "annotation 1 has the category 'cat', which is not"),
+    ],
+)
+def test_what_is_left_out_is_said_before_the_work_goes_on(coco, tmp_path, capsys, change, message):
+    root = coco(change)
+    split = CocoSplit(root, "train")
+    split.print_problems()
+    assert len(capsys.readouterr().out.splitlines()) == len(split.problems) > 0
+    result = run("convert", "coco", root, tmp_path / "out")
+    first, *_, last = result.output.splitlines()
+    assert result.exit_code == 1 and split.problems[0] == first
+    assert "has no image with cat" in last and not (tmp_path / "out").exists()
+    one_line(lambda: CocoSplit(root, "train", strict=True), message)
+
+
+def test_many_problems_are_printed_in_brief(coco, capsys):
+    root = coco(lambda tree: tree.update(images=[{"id": n} for n in range(9)]))
+    CocoSplit(root, "train").print_problems()
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert len(lines) == 5 and last.startswith("… and 4 more; `tutorial data check coco`")
+
+
+def test_annotations_that_share_an_id_are_all_used_and_named(coco, tmp_path):
+    def change(tree):
+        tree["images"] *= 2
+        tree["images"][1] = {**tree["images"][0], "id": 2}
+        tree["annotations"] = [{**tree["annotations"][0], "image_id": n} for n in (1, 2)]
+
+    root = coco(change)
+    split = CocoSplit(root, "train")
+    assert split.image_ids("cat") == [1, 2]
+    assert "annotation 1 has the id of an earlier one; both are used" in split.problems[0]
+    assert run("convert", "coco", root, tmp_path / "out").output.startswith(split.problems[0])
+
+
+@pytest.mark.parametrize("other", ["cat", " Cat", "CAT ", "cat\t"])
+@pytest.mark.parametrize("used", [17, 3])
+def test_two_categories_of_one_name_both_count(coco, other, used):
+    def change(tree):
+        tree["categories"].append({"id": 3, "name": other})
+        annotation(category_id=used)(tree)
+
+    assert first_labels(coco(change)).any()
+
+
+def test_at_most_254_categories_have_labels(coco):
+    names = [f"c{n}" for n in range(300)]
+    categories = [{"id": n, "name": name} for n, name in enumerate(names)]
+    split = CocoSplit(coco(lambda tree: tree.update(categories=categories)), "train")
+    one_line(lambda: split.read(1, names), "300 categories are named; choose at most 254")
+    one_line(lambda: split.read(1, names[:255]), "255 categories are named")
+    assert split.read(1, names[:254]).labels.max() == 18
+    assert list(split.check([1])) == []
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+def test_text_with_a_byte_order_mark_or_of_wide_characters_is_read(coco, encoding):
+    def rename(tree):
+        tree["categories"][0]["name"] = "café"
+
+    assert first_labels(coco(rename, encoding=encoding), "café").any()
+
+
+def test_another_encoding_is_named(coco):
+    root = coco(lambda tree: tree["categories"][0].update(name="café"), encoding="cp1252")
+    one_line(
+        lambda: CocoSplit(root, "train"),
+        r"line 1, is no text in UTF-8 \(byte 0xe9, as in Windows-1252, say\); save .* in UTF-8",
+    )
+
+
+def test_windows_separators_are_accepted(coco):
+    assert first_labels(coco(name="images\\1.jpg")).any()
+
+
+ANNOTATIONS, IMAGE = "annotations/instances_train2017.json", "train2017/1.jpg"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (ANNOTATIONS, None, "data_dir"),
+        (ANNOTATIONS, b"{'a': 1", "is not JSON"),
+        (ANNOTATIONS, b"[" * 200_000, "is not JSON"),
+        (ANNOTATIONS, b"[1]", "lacks annotations"),
+        (IMAGE, None, "1.jpg is missing"),
+        (IMAGE, b"\xff\xd8\xff corrupt", "1.jpg cannot be decoded"),
+        (IMAGE, "half", "1.jpg cannot be decoded"),
+        (IMAGE, "small", "is 5×5 pixels, its mask 40×30"),
+    ],
+)
+def test_broken_files_are_one_line(coco, name, content, message):
+    path = coco() / name
+    whole = path.read_bytes()
+    path.unlink()
+    if content == "small":
+        Image.new("RGB", (5, 5)).save(path)
+    elif content is not None:
+        path.write_bytes(whole[: len(whole) // 2] if content == "half" else content)
+    one_line(lambda: CocoSplit(coco.root, "train").read(1, ["cat"]), message)
+
+
+def test_a_link_that_was_checked_out_as_text_is_followed(coco):
+    root = coco()
+    (root / "train2017").rename(root / "elsewhere")
+    (root / "train2017").write_text("elsewhere")
+    assert first_labels(root).any()
+
+
+def test_an_unknown_category_lists_the_known(coco):
+    one_line(lambda: CocoSplit(coco(), "train").image_ids("unicorn"), "choose one of cat")

@@ -13,7 +13,9 @@ from pycocotools.coco import COCO
 
 from tutorial_lib.data import records
 from tutorial_lib.data.coco import CocoSplit
+from tutorial_lib.data.images import read_photograph
 from tutorial_lib.data.voc import VocTree
+from tutorial_lib.errors import InputError
 
 REAL = os.environ.get("TUTORIAL_REAL_DATA")
 pytestmark = pytest.mark.skipif(
@@ -54,3 +56,30 @@ def test_records_of_real_photographs_are_the_files_themselves(tmp_path):
     written = sum(path.stat().st_size for path in tmp_path.glob("*.tfrecord"))
     assert written < 1.1 * pictures and raw > 6 * written
     assert not records.find_damage(tmp_path)
+
+
+CASES = Path(REAL or "/nowhere").parent / "cases"
+
+
+@pytest.mark.skipif(not CASES.is_dir(), reason="no folder `cases` beside TUTORIAL_REAL_DATA")
+def test_every_case_is_read_or_refused_in_one_line():
+    refused = set()
+    for folder in filter(Path.is_dir, CASES.iterdir()):
+        try:
+            if folder.name.startswith("coco"):
+                split = CocoSplit(folder, "train")
+                split.read(
+                    split.image_ids()[0], list(split.categories)
+                ) if not split.problems else 0
+            elif folder.name.startswith("voc"):
+                tree = VocTree(folder)
+                tree.read(tree.ids("train")[0])
+            else:
+                read_photograph(next(p for p in folder.iterdir() if p.name != "README"))
+        except InputError as error:
+            assert "\n" not in str(error)
+            refused.add(folder.name)
+    assert refused == {
+        "coco-300-categories", "coco-cp1252", "photo-dng", "voc-adaptive", "voc-binary-255",
+        "voc-default-split", "voc-two-columns",
+    }  # fmt: skip
