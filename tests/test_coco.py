@@ -57,7 +57,7 @@ def test_several_polygons_are_one_object():
     assert np.array_equal(decode([SQUARE, far]), decode([SQUARE]) | decode([far]))
 
 
-def test_what_leaves_the_picture_is_cut_off():
+def test_what_leaves_the_image_is_cut_off():
     inside = decode([SQUARE])
     assert inside.sum() == 16
     assert np.array_equal(decode([[-9, 2, 6, 2, 6, 6, -9, 6]])[2:6, :6], np.ones((4, 6)))
@@ -134,15 +134,15 @@ def opened(tree, strict=False):
     return CocoSplit(root, "train", strict)
 
 
-def test_gray_cmyk_and_pictures_without_annotations(tree, tmp_path):
+def test_gray_cmyk_and_images_without_annotations(tree, tmp_path):
     split = opened(tree, strict=True)
     samples = list(split.samples(split.image_ids(), ["cat"]))
     assert [sample.image.shape for sample in samples] == [(8, 12, 3)] * 3
     assert [int(sample.labels.sum()) for sample in samples] == [16, 0, 16]
     assert (samples[2].image == samples[2].image[0, 0]).all()
     # TensorFlow cannot decode CMYK: such a file is encoded anew, the others stay as they are.
-    with Image.open(io.BytesIO(records.jpeg_bytes(samples[2]))) as picture:
-        assert picture.mode == "RGB"
+    with Image.open(io.BytesIO(records.jpeg_bytes(samples[2]))) as stored:
+        assert stored.mode == "RGB"
     assert records.jpeg_bytes(samples[1]) == samples[1].path.read_bytes()
 
 
@@ -207,7 +207,7 @@ def test_a_category_has_one_label(tree):
     assert result.output == "Error: a category is named twice: cat, cat\n"
 
 
-def test_damaged_pictures_are_listed_with_their_id(tree):
+def test_damaged_images_are_listed_with_their_id(tree):
     split = opened(tree)
     split.image_path(2).write_bytes(b"no")
     split.image_path(3).unlink()
@@ -217,7 +217,7 @@ def test_damaged_pictures_are_listed_with_their_id(tree):
     assert "annotation 1" in lines[0] and "decoded" in lines[1] and "missing" in lines[2]
 
 
-def test_every_problem_of_a_picture_is_listed_with_file_and_id(tree):
+def test_every_problem_of_an_image_is_listed_with_file_and_id(tree):
     broken = {"counts": [1], "size": [8, 12]}
     tree[1]["annotations"] += [
         {"id": n, "image_id": 1, "category_id": 17, "iscrowd": 0, "segmentation": broken}

@@ -190,24 +190,24 @@ def test_the_voc_tree_is_voc(tmp_path):
         assert np.abs(sample.image.astype(int) - scene.image).mean() < 4  # JPEG
     from PIL import Image
 
-    with Image.open(tree.labels_path(tree.ids("train")[0])) as picture:
-        assert picture.mode == "P"
-        palette = np.array(picture.getpalette()).reshape(-1, 3)
+    with Image.open(tree.labels_path(tree.ids("train")[0])) as image:
+        assert image.mode == "P"
+        palette = np.array(image.getpalette()).reshape(-1, 3)
     assert np.array_equal(palette, colormap()[: len(palette)])
 
 
 def test_a_tree_is_made_once_and_again_when_it_is_damaged(tmp_path):
     make = lambda: scenes.voc_tree(seed=2, train=2, val=1, home=tmp_path)  # noqa: E731
     folder = make()
-    picture = next(folder.glob("VOC2012/JPEGImages/*.jpg"))
-    good, stamp = picture.read_bytes(), picture.stat().st_mtime_ns
+    image = next(folder.glob("VOC2012/JPEGImages/*.jpg"))
+    good, stamp = image.read_bytes(), image.stat().st_mtime_ns
     make()
-    assert picture.stat().st_mtime_ns == stamp
-    for damage in (lambda: picture.write_bytes(b"x"), picture.unlink):
+    assert image.stat().st_mtime_ns == stamp
+    for damage in (lambda: image.write_bytes(b"x"), image.unlink):
         damage()
-        assert cache.damaged_files(folder) == [picture.relative_to(folder).as_posix()]
+        assert cache.damaged_files(folder) == [image.relative_to(folder).as_posix()]
         make()
-        assert picture.read_bytes() == good
+        assert image.read_bytes() == good
     assert [path.name for path in folder.parent.iterdir()] == ["VOCdevkit"]  # nothing half-made
 
 

@@ -118,8 +118,8 @@ def test_pixels_of_frequent_classes_are_subsampled(tmp_path):
         assert abs(np.mean(thin[whole == label] == label) - keep[label]) < 0.06
 
 
-def test_picture_and_labels_stay_together(tmp_path):
-    # The picture shows its own labels in red, so every geometric step can be checked by itself.
+def test_image_and_labels_stay_together(tmp_path):
+    # The image shows its own labels in red, so every geometric step can be checked by itself.
     def samples():
         for number, sample in enumerate(some_samples()):
             labels = np.zeros((40, 60), np.uint8)
@@ -131,15 +131,15 @@ def test_picture_and_labels_stay_together(tmp_path):
         "U-Net": pipeline.segmentation_batches(tmp_path, 60, 40, 7, seed=0),
         "crops": pipeline.crop_batches(tmp_path, 40, 7, seed=0),
     }.items():
-        (pictures, labels), *_ = batches.as_numpy_iterator()
-        border = (pictures.shape[1] - 40) // 2
-        pictures = pictures[:, border : border + 40, border : border + 40].mean(axis=-1)
-        for picture, label in zip(pictures, labels, strict=True):
-            inside, outside = picture[label == 1], picture[label == 0]
+        (inputs, labels), *_ = batches.as_numpy_iterator()
+        border = (inputs.shape[1] - 40) // 2
+        inputs = inputs[:, border : border + 40, border : border + 40].mean(axis=-1)
+        for image, label in zip(inputs, labels, strict=True):
+            inside, outside = image[label == 1], image[label == 0]
             assert inside.mean() > outside.mean() + 0.8, name
             # Only where an edge is blurred may the two disagree.
-            middle = (picture.max() + picture.min()) / 2
-            assert np.mean((picture > middle)[label < 2] == label[label < 2]) > 0.95, name
+            threshold = (image.max() + image.min()) / 2
+            assert np.mean((image > threshold)[label < 2] == label[label < 2]) > 0.95, name
         assert set(np.unique(labels)) <= {0, 1, 255}
 
 

@@ -89,8 +89,8 @@ def test_a_corrupt_photograph_is_named_and_leaves_no_records(tmp_path, monkeypat
         split = CocoSplit(source, name)
         (tmp_path / "coco" / f"{name}2017").mkdir()
         for image_id in split.image_ids("cat")[:4]:
-            picture = split.image_path(image_id)
-            shutil.copyfile(picture, tmp_path / "coco" / f"{name}2017" / picture.name)
+            path = split.image_path(image_id)
+            shutil.copyfile(path, tmp_path / "coco" / f"{name}2017" / path.name)
     split = CocoSplit(tmp_path / "coco", "train")
     bad = split.image_path(split.image_ids("cat")[2])
     bad.write_bytes(bad.read_bytes()[: bad.stat().st_size // 2])

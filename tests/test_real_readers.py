@@ -35,7 +35,7 @@ def test_every_annotation_is_drawn_as_pycocotools_draws_it(split):
     assert crowds >= 4
 
 
-def test_no_picture_is_damaged():
+def test_no_image_is_damaged():
     for name, categories in (("coco", ["person", "cat"]), ("voc_cats_as_coco", ["cat"])):
         for split in ("train", "val"):
             tree = CocoSplit(Path(REAL) / name, split)
@@ -51,10 +51,10 @@ def test_records_of_real_photographs_are_the_files_themselves(tmp_path):
     tree = CocoSplit(Path(REAL) / "voc_cats_as_coco", "val")
     recipes = [tree.recipe(number, ["cat"]) for number in tree.image_ids("cat")]
     assert records.write_records(recipes, tmp_path, shards=3) == 79
-    pictures = sum(recipe.path.stat().st_size for recipe in recipes)
+    photographs = sum(recipe.path.stat().st_size for recipe in recipes)
     raw = sum(4 * np.prod(recipe.shape) for recipe in recipes)
     written = sum(path.stat().st_size for path in tmp_path.glob("*.tfrecord"))
-    assert written < 1.1 * pictures and raw > 6 * written
+    assert written < 1.1 * photographs and raw > 6 * written
     assert not records.find_damage(tmp_path)
 
 

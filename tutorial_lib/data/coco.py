@@ -53,6 +53,7 @@ class CocoSplit:
         self.annotations_path = Path(root) / "annotations" / f"instances_{split}2017.json"
         self.folder = _followed(Path(root) / f"{split}2017")
         self.categories: dict[str, int] = {}
+        self._ids: dict[str, int] = {}  # by `_key`
         self.problems: list[str] = []
         self._images: dict[int, dict] = {}
         self._annotations: dict[int, list[dict]] = defaultdict(list)  # by image
@@ -66,7 +67,7 @@ class CocoSplit:
 
     def _read_categories(self, entries: list) -> dict[int, int]:
         """Fill `categories`; return for each id the id of the first category of that name."""
-        same_name, by_key = {}, {}
+        same_name = {}
         for number, entry in self._numbered("category", entries):
             name = entry.get("name")
             if not isinstance(name, str) or not name.strip():
@@ -74,7 +75,7 @@ class CocoSplit:
             elif number in same_name:
                 self._note(f"category {number} has the id of an earlier one")
             else:
-                same_name[number] = by_key.setdefault(_key(name), number)
+                same_name[number] = self._ids.setdefault(_key(name), number)
                 if same_name[number] == number:
                     self.categories[name.strip()] = number
         return same_name
@@ -165,10 +166,9 @@ class CocoSplit:
 
     def _category(self, name: str) -> int:
         """Return the id of a category; upper case and spaces in its name do not matter."""
-        ids = {_key(known): number for known, number in self.categories.items()}
-        if _key(name) not in ids:
+        if _key(name) not in self._ids:
             check_choice("category", name, self.categories)
-        return ids[_key(name)]
+        return self._ids[_key(name)]
 
     def _of_category(self, image_id: int, wanted: int) -> list[dict]:
         return [a for a in self._annotations.get(image_id, []) if a["category_id"] == wanted]

@@ -465,16 +465,16 @@ def _hidden_share(cover: np.ndarray, placed: list) -> float:
 def _paint(rng, image, category, cover, inner, texture_cue) -> np.ndarray:
     """Lay one object over the image: shadow, material, shading, then its inner parts."""
     size = cover.shape
-    picture = Image.fromarray(cover)
+    mask = Image.fromarray(cover)
     shadow = np.zeros(size, np.uint8)
-    shadow[3:, 3:] = np.asarray(picture.filter(ImageFilter.BoxBlur(4)))[:-3, :-3]
+    shadow[3:, 3:] = np.asarray(mask.filter(ImageFilter.BoxBlur(4)))[:-3, :-3]
     image = image * (255 - shadow[..., None].astype(np.int32) * 90 // 255) // 255
 
     own = category in LOOKS and rng.random() < texture_cue
     look = LOOKS[category if own else str(rng.choice(list(LOOKS)))]
     surface = _material(rng, size, look)
     # Inside a thing the blurred cover is high, at its rim low: that makes it look round.
-    roundness = np.asarray(picture.filter(ImageFilter.BoxBlur(max(3, min(size) // 22))))
+    roundness = np.asarray(mask.filter(ImageFilter.BoxBlur(max(3, min(size) // 22))))
     light = (
         np.arange(size[0])[:, None] * -50 // size[0] + 25 + roundness.astype(np.int32) // 2 + 130
     )
