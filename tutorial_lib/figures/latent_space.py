@@ -31,7 +31,7 @@ from tutorial_lib.figures.plotting import PALETTE
 LIMITS = (-0.6, 1.8, -0.8, 1.0)
 MARKERS, HTML_MARKERS = "os^Dvp*Xhd", "●■▲◆▼"
 X_LABEL, Y_LABEL = "from the ones to the sixes", "toward the fives"
-SIDE = 28  # pixels of a digit
+DIGIT_SIDE = 28  # pixels of a digit
 GRAYS = 16
 SPOTS = [(0.05, 0.05), (0.55, 0.05), (1.05, 0.05), (0.65, 0.35), (0.65, 0.85)]
 NUMBERED = {
@@ -97,7 +97,9 @@ class LatentGrid:
     def tiled(self, images: np.ndarray) -> np.ndarray:
         """Return (rows, columns, 28, 28, …) as one image, the highest row first."""
         rows, columns, *_, channels = (*images.shape, 1)[:5]
-        return images[::-1].swapaxes(1, 2).reshape(rows * SIDE, columns * SIDE, channels)
+        return (
+            images[::-1].swapaxes(1, 2).reshape(rows * DIGIT_SIDE, columns * DIGIT_SIDE, channels)
+        )
 
 
 def limits_of(points: np.ndarray) -> tuple[float, float, float, float]:
@@ -123,7 +125,7 @@ def decode_grid(decode: Callable, known: np.ndarray, cell: float = 0.2) -> Laten
         for start, stop in (limits[:2], limits[2:])
     )
     points = np.stack(np.meshgrid(xs, ys), axis=-1).reshape(-1, 2)
-    images = np.reshape(decode(points), (len(ys), len(xs), SIDE, SIDE))
+    images = np.reshape(decode(points), (len(ys), len(xs), DIGIT_SIDE, DIGIT_SIDE))
     distances, _ = NearestNeighbors(n_neighbors=1).fit(known).kneighbors(points)
     near = distances.reshape(len(ys), len(xs)) <= cell / np.sqrt(2)
     return LatentGrid(xs, ys, images, near, limits)
@@ -240,7 +242,7 @@ def show_digits(rows: Sequence | dict[str, Sequence], captions=None, *, title: s
     for place, row in zip(axes, rows, strict=True):
         for ax, image in zip(place, row, strict=True):
             plotting.bare(ax)
-            ax.imshow(np.reshape(image, (SIDE, SIDE)), cmap="gray", vmin=0, vmax=1)
+            ax.imshow(np.reshape(image, (DIGIT_SIDE, DIGIT_SIDE)), cmap="gray", vmin=0, vmax=1)
     for ax, name in zip(axes[:, 0], names or (), strict=bool(names)):
         ax.set_ylabel(name, rotation=0, ha="right", va="center")
     for ax, caption in zip(axes[0], captions or (), strict=bool(captions)):
