@@ -38,7 +38,7 @@ def main() -> None:
     options = parser.parse_args()
     notebook.start("quick")
     from tutorial_lib.models.autoencoder import build_autoencoder
-    from tutorial_lib.training.autoencoder import errors, fit, run
+    from tutorial_lib.training.autoencoder import apply, reconstruction_errors, train_autoencoder
 
     dataset = "mnist" if options.mnist else "bundled"
     digits = load_digits(dataset, options.mnist or "", digits=[1, 5, 6])
@@ -49,7 +49,7 @@ def main() -> None:
         """Return the mean squared error on the test digits, and the accuracy of neighbors."""
         classifier = KNeighborsClassifier(NEIGHBORS).fit(flat(encode(train)), digits.train_labels)
         accuracy = classifier.score(flat(encode(test)), digits.test_labels)
-        return float(np.mean(errors(reconstruct, test))), accuracy
+        return float(np.mean(reconstruction_errors(reconstruct, test))), accuracy
 
     print(f"{len(train):,} training digits, {len(test):,} test digits, {epochs} epochs\n")
     print("| | error | below PCA | by neighbors | seconds |\n|---|---|---|---|---|")
@@ -62,9 +62,11 @@ def main() -> None:
     for seed in options.seeds:
         notebook.start("quick", seed=seed)
         network, start = build_autoencoder(latent_dim=2), time.perf_counter()
-        fit(network, train, test, SimpleNamespace(epochs=epochs, batch_size=32, learning_rate=3e-3))
+        train_autoencoder(
+            network, train, test, SimpleNamespace(epochs=epochs, batch_size=32, learning_rate=3e-3)
+        )
         seconds = time.perf_counter() - start
-        encode = functools.partial(run, network.get_layer("encoder"))
+        encode = functools.partial(apply, network.get_layer("encoder"))
         error, accuracy = quality(encode, network)
         below = f"{1 - error / linear:.0%}"
         print(

@@ -39,7 +39,7 @@ def main() -> None:
     from tutorial_lib import crf, inference
     from tutorial_lib.data import records, scenes
     from tutorial_lib.models import backbones, fcn
-    from tutorial_lib.training import fcn_stages, pretrain, saving
+    from tutorial_lib.training import checkpoints, fcn_stages, pretrain
 
     settings = fcn_stages.PHOTOS_QUICK if options.voc else fcn_stages.QUICK
     side, heads = settings["crop"], ["32s", "16s", "8s"]
@@ -96,7 +96,7 @@ def main() -> None:
         for name, refine in (("FCN-8s", None), ("FCN-8s and CRF", crf.refine_scores)):
             print(row(name, mean_iou(best, few, refine)[1]), flush=True)
     if options.keep:
-        saving.save_net(networks[8], options.keep, voc.CLASSES, short_side=side)
+        checkpoints.save_network(networks[8], options.keep, voc.CLASSES, short_side=side)
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def main() -> None:
     from tutorial_lib.training import finetune
 
     if options.weights:
-        network, pretrained = finetune.borrowed_unet(size, options.weights)
+        network, pretrained = finetune.pretrained_unet(size, options.weights)
     else:
         network, pretrained = unet.build_unet(size, 3, 12, 3, batch_norm=True), []
     with tempfile.TemporaryDirectory() as name:

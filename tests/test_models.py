@@ -9,7 +9,7 @@ from tutorial_lib.data.images import Sample, crop_around, mosaic, resize_short_s
 from tutorial_lib.errors import InputError
 from tutorial_lib.inference import predict_any_size
 from tutorial_lib.models import autoencoder, backbones, fcn, unet, vgg
-from tutorial_lib.training import losses, pretrain, saving
+from tutorial_lib.training import checkpoints, losses, pretrain
 
 
 @pytest.fixture(scope="module")
@@ -182,9 +182,9 @@ def test_context_is_the_mean_of_the_whole_map(tmp_path):
     np.testing.assert_allclose(wide[..., 4:], expected, rtol=1e-4)
     body = backbones.load_backbone("mobilenet", weights=None, alpha=0.25)
     net = fcn.build_fcn(body, 16, classes=3)
-    saving.save_net(net, tmp_path / "net.keras", ("background", "a", "b"), short_side=64)
+    checkpoints.save_network(net, tmp_path / "net.keras", ("background", "a", "b"), short_side=64)
     image = np.full((40, 70, 3), 200, np.uint8)
-    assert saving.load_net(tmp_path / "net.keras").labels(image).shape == (40, 70)
+    assert checkpoints.load_network(tmp_path / "net.keras").segment(image).shape == (40, 70)
 
 
 @pytest.mark.parametrize("stride", fcn.STRIDES)
@@ -244,7 +244,7 @@ def test_prediction_does_not_shift_pixels():
 
 def test_the_checkpoint_classifies_new_pictures():
     net = pretrain.load_classifier()
-    images, classes = pretrain.object_pictures(100, seed=99)
+    images, classes = pretrain.object_images(100, seed=99)
     scores = net.predict(pretrain.normalize(images), verbose=0)
     assert np.mean(scores.argmax(axis=1) == classes) > 0.8
     assert pretrain.CHECKPOINT.stat().st_size < 5_000_000

@@ -15,7 +15,7 @@ from tutorial_lib.data import cache, pictograms, scenes
 from tutorial_lib.data.coco import CocoSplit
 from tutorial_lib.data.voc import CLASSES, VocTree, colormap
 from tutorial_lib.errors import InputError
-from tutorial_lib.training.pretrain import PICTURES
+from tutorial_lib.training.pretrain import OBJECT_SPEC
 
 COCO_SPEC, VOC_SPEC = pictograms.COCO_SPEC, pictograms.VOC_SPEC
 # sha256 over image and labels of two scenes. They hold on every machine with the locked versions;
@@ -25,7 +25,7 @@ HASHES = {
     "voc": "f408e8e7c764b7b24e1393fae89bfadccf23328105a44a9e03298e4a530267eb",
     "pictures": "49cd713de0768d86b894501d400266fd414174944cf30ffe288fbb2baa57488d",
 }
-SPECS = {"coco": COCO_SPEC, "voc": VOC_SPEC, "pictures": PICTURES}
+SPECS = {"coco": COCO_SPEC, "voc": VOC_SPEC, "pictures": OBJECT_SPEC}
 
 
 def digest(spec, seed=3, indices=(0, 11)):

@@ -12,7 +12,7 @@ from PIL import Image
 from tutorial_lib import stickers
 from tutorial_lib.data import voc
 from tutorial_lib.errors import InputError
-from tutorial_lib.training import saving
+from tutorial_lib.training import checkpoints
 from tutorial_tools.cli import main
 
 BLUE = np.full((60, 100, 3), (0, 0, 255), np.uint8)
@@ -153,34 +153,34 @@ def blue_is_cat(tmp_path):
     kernel[0, 0, :, 8], bias[0], bias[8] = (-4, -4, 4), 1, 0
     score.set_weights([kernel, bias])
     path = tmp_path / "models" / "net.keras"
-    saving.save_net(model, path, voc.CLASSES, short_side=64)
+    checkpoints.save_network(model, path, voc.CLASSES, short_side=64)
     assert [p.name for p in path.parent.iterdir()] == ["net.keras"]
     return path
 
 
 def test_a_saved_net_knows_how_it_is_used(blue_is_cat):
-    net = saving.load_net(blue_is_cat)
+    net = checkpoints.load_network(blue_is_cat)
     assert (net.classes, net.short_side, net.multiple) == (voc.CLASSES, 64, 32)
     image = np.full((120, 200, 3), 240, np.uint8)
     image[disk().repeat(2, 0).repeat(2, 1)] = (0, 0, 255)
-    labels = net.labels(image)
+    labels = net.segment(image)
     assert set(np.unique(labels)) == {0, 8} and labels.shape == (120, 200)
-    assert np.mean(net.labels(image, crf=True) == labels) > 0.97
+    assert np.mean(net.segment(image, crf=True) == labels) > 0.97
 
 
 @pytest.mark.parametrize(
     "change", [{"short_side": "x"}, {"short_side": None}, {"short_side": 0}, {"multiple": 0.5}]
 )
 def test_a_net_without_a_size_is_refused(blue_is_cat, change):
-    assert saving.load_net(str(blue_is_cat)).short_side == 64  # a text will do for a path
+    assert checkpoints.load_network(str(blue_is_cat)).short_side == 64  # a text will do for a path
     with zipfile.ZipFile(blue_is_cat) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
-    members[saving.USE] = json.dumps(json.loads(members[saving.USE]) | change)
+    members[checkpoints.FACTS] = json.dumps(json.loads(members[checkpoints.FACTS]) | change)
     with zipfile.ZipFile(blue_is_cat, "w") as archive:
         for name, content in members.items():
             archive.writestr(name, content)
-    with pytest.raises(InputError, match="is no net that this tutorial saved"):
-        saving.load_net(blue_is_cat)
+    with pytest.raises(InputError, match="is not a segmentation network|is damaged"):
+        checkpoints.load_network(blue_is_cat)
 
 
 def test_a_damaged_net_is_one_line(blue_is_cat):
@@ -188,8 +188,8 @@ def test_a_damaged_net_is_one_line(blue_is_cat):
     entry = whole.index(b"PK\1\2")  # of the ZIP's directory: flags at 8, compression at 10
     for place, value in ((8, b"\1"), (10, b"\6")):
         blue_is_cat.write_bytes(whole[: entry + place] + value + whole[entry + place + 1 :])
-        with pytest.raises(InputError, match="is no net that this tutorial saved"):
-            saving.load_net(blue_is_cat)
+        with pytest.raises(InputError, match="is not a segmentation network|is damaged"):
+            checkpoints.load_network(blue_is_cat)
 
 
 def test_the_sticker_command(blue_is_cat, tmp_path):
@@ -224,7 +224,7 @@ def test_the_sticker_command(blue_is_cat, tmp_path):
     ],
 )
 def test_the_sticker_command_overwrites_nothing_it_reads(tmp_path, monkeypatch, options, message):
-    monkeypatch.setattr(saving, "load_net", None)  # it must not come to that
+    monkeypatch.setattr(checkpoints, "load_network", None)  # it must not come to that
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     Image.fromarray(BLUE).save("photo.png")
@@ -248,4 +248,4 @@ def test_the_sticker_command_says_what_it_needs(tmp_path, monkeypatch):
     result = CliRunner().invoke(
         main, ["sticker", str(tmp_path / "photo.jpg"), "--model", str(tmp_path / "bad.keras")]
     )
-    assert result.exit_code == 1 and "is no net that this tutorial saved" in result.output
+    assert result.exit_code == 1 and "is not a segmentation network|is damaged" in result.output

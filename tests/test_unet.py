@@ -138,16 +138,14 @@ def test_weighted_cross_entropy(example):
     labels, logits = example
     plain = losses.binary_cross_entropy(labels, logits)
     ones = np.ones(labels.shape)
-    assert np.isclose(losses.weighted_binary_cross_entropy(labels, logits, ones), plain)
-    assert losses.weighted_binary_cross_entropy(labels, logits, 0 * ones) == 0
+    assert np.isclose(losses.binary_cross_entropy(labels, logits, ones), plain)
+    assert losses.binary_cross_entropy(labels, logits, 0 * ones) == 0
     weights = np.stack([losses.class_weights(label) for label in labels])
     assert np.allclose(
         [w[label != 255].mean() for w, label in zip(weights, labels, strict=True)], 1
     )
     assert (weights[labels == 255] == 0).all()
-    halves = [
-        losses.weighted_binary_cross_entropy(labels, logits, labels == value) for value in (0, 1)
-    ]
+    halves = [losses.binary_cross_entropy(labels, logits, labels == value) for value in (0, 1)]
     assert np.isclose(losses.balanced_binary_cross_entropy(labels, logits), np.mean(halves))
 
 
@@ -177,7 +175,7 @@ def test_a_net_trains_on_border_weights():
     net = keras.Sequential([keras.Input((20, 20, 3)), keras.layers.Conv2D(1, 1)])
     net.compile("adam", loss=losses.border_weighted_cross_entropy)
     weights = np.stack([losses.border_weights(label, strength=7) for label in labels])
-    expected = losses.weighted_binary_cross_entropy(labels, net(pictures), weights)
+    expected = losses.binary_cross_entropy(labels, net(pictures), weights)
     history = loop.train(
         net,
         lambda first, end: losses.with_border_weights(batches, strength=7).repeat(end - first),
@@ -219,7 +217,7 @@ def test_what_was_learned_before_moves_more_slowly():
     net = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2), keras.layers.Dense(1)])
     before = net.get_weights()
     slow = net.layers[0].trainable_variables
-    net.compile(finetune.FineTuning(0.1, slow, 0.01, weight_decay=0.0), loss="mse")
+    net.compile(finetune.FineTuningAdamW(0.1, slow, 0.01, weight_decay=0.0), loss="mse")
     net.fit(np.ones((4, 3)), np.full((4, 1), 9.0), verbose=0)
     moved = [np.abs(a - b).max() for a, b in zip(before, net.get_weights(), strict=True)]
     assert np.allclose(moved, [0.001, 0.001, 0.1, 0.1], rtol=1e-2)  # Adam's first step is the rate
@@ -294,7 +292,7 @@ def test_colors_of_objects_and_answers_of_nets():
 
 
 def test_the_learning_rate_rises_and_falls():
-    rate = loop.rise_and_fall(0.01, 100)
+    rate = loop.warmup_cosine(0.01, 100)
     values = [float(rate(step)) for step in (0, 5, 10, 55, 100)]
     assert values[0] < values[1] < values[2] and np.isclose(values[2], 0.01)
     assert np.isclose(values[3], 0.005) and np.isclose(values[4], 0)

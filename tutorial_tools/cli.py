@@ -202,9 +202,9 @@ def sticker(photo, label, output, model, contour, shadow, crf, preview) -> None:
     _check_outputs([output, preview] if preview else [output], [photo, path])
     image = read_photograph(photo)
     with notebook.native_notes_silenced():
-        from tutorial_lib.training.saving import load_net
-    network = load_net(path)
-    mask = stickers.find_object(network.labels(image, crf=crf), label, network.classes)
+        from tutorial_lib.training.checkpoints import load_network
+    network = load_network(path)
+    mask = stickers.find_object(network.segment(image, crf=crf), label, network.classes)
     result = stickers.make_sticker(image, mask, contour=contour, shadow=shadow)
     stickers.save_png(result, output)
     click.echo(f"{output}: {result.shape[1]}×{result.shape[0]} pixels")

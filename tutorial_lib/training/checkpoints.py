@@ -1,25 +1,158 @@
-"""Nets that are trained once, and loaded as long as nothing that made them has changed."""
+"""Trained networks on disk, all in one format: a `.keras` file with one member more.
+
+Keras's file is a ZIP of architecture, weights and optimizer state. The member `tutorial.json` holds
+what we need besides: how to use a network on photographs (`save_network`), how its training went
+(`load_or_train`), or where to go on (`EpochCheckpoint`).
+"""
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import hashlib
 import inspect
 import json
+import math
 import shutil
-from collections.abc import Callable
+import tempfile
+import textwrap
+import warnings
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
+import keras
 import numpy as np
 
 from tutorial_lib import CHECKOUT
+from tutorial_lib.crf import refine_scores
 from tutorial_lib.data import data_home
-from tutorial_lib.data.cache import cached_folder, damaged_files
+from tutorial_lib.data.cache import cannot_write
+from tutorial_lib.errors import InputError, write_atomically
+from tutorial_lib.inference import predict_at_scale
 
-# Nets whose training takes longer than a reader should wait, in git; `tutorial pretrain 03`.
-SHIPPED = CHECKOUT / "data" / "checkpoints" / "nets"
-CACHED = Path("cache", "nets")  # in a data folder: those that were trained here
-WEIGHTS, RECORD = "weights.npz", "record.json"
+FACTS = "tutorial.json"
+# Autoencoders whose training takes longer than a reader should wait, in git; made by
+# `tutorial pretrain 03`. Those that were trained here lie in a data folder.
+SHIPPED = CHECKOUT / "data" / "checkpoints" / "autoencoders"
+CACHED = Path("cache", "autoencoders")
+
+
+def save(model: keras.Model, path: Path, **facts) -> None:
+    """Write a model and facts about it, which JSON can hold, as one file: all of it or nothing.
+
+    Raises:
+        InputError: if the file cannot be written.
+    """
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            whole = Path(folder, "network.keras")
+            model.save(whole)
+            with zipfile.ZipFile(whole, "a") as archive:
+                archive.writestr(FACTS, json.dumps(facts))
+            write_atomically(path, whole.read_bytes())
+    except OSError as error:
+        raise cannot_write(path, error) from None
+
+
+def read_facts(path: Path) -> dict:
+    """Return the facts that `save` stored.
+
+    Raises:
+        InputError: if the file is missing, damaged, or was not written by `save`.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if archive.testzip() is None:
+                return json.loads(archive.read(FACTS))
+    except Exception:  # the ZIP's reader raises errors of every kind
+        pass
+    raise InputError(f"{path} is damaged, or this tutorial did not save it; delete it, train anew")
+
+
+def restore(model: keras.Model, path: Path) -> dict:
+    """Load weights, and the optimizer's state if the model is compiled; return the facts.
+
+    Raises:
+        InputError: if the file is damaged, or is that of another network or optimizer.
+    """
+    facts = read_facts(path)
+    try:
+        with warnings.catch_warnings():
+            # Of an optimizer that does not fit, Keras only warns.
+            warnings.simplefilter("error", UserWarning)
+            model.load_weights(path)
+    except Exception:
+        raise InputError(
+            f"{path} belongs to another network or optimizer; delete it, or build the same network"
+        ) from None
+    return facts
+
+
+@dataclass(frozen=True)
+class SegmentationNetwork:
+    """A trained network and how to use it on photographs.
+
+    Attributes:
+        model: From float32 (batch, height, width, 3), -1 to 1, to logits of each pixel.
+        classes: Names in the order of the logits, the background first.
+        short_side: Shorter side, in pixels, of the images that it was trained on.
+        multiple: What the sides of its input must be multiples of.
+    """
+
+    model: keras.Model
+    classes: tuple[str, ...]
+    short_side: int
+    multiple: int = 32
+
+    def segment(self, image: np.ndarray, crf: bool = False) -> np.ndarray:
+        """Return the class of each pixel of an RGB photograph of any size, uint8 (height, width).
+
+        Args:
+            image: uint8 (height, width, 3), as from `inference.read_photograph`.
+            crf: Align the boundaries with the image's edges by a fully connected CRF.
+        """
+        refine = refine_scores if crf else None
+        return predict_at_scale(self.model, image, self.short_side, self.multiple, refine)
+
+
+def save_network(
+    model: keras.Model, path: Path, classes: Sequence[str], short_side: int, multiple: int = 32
+) -> None:
+    """Save a trained network for `load_network`; the arguments are those of the class above.
+
+    Raises:
+        InputError: if the file cannot be written.
+    """
+    save(model, path, classes=list(classes), short_side=short_side, multiple=multiple)
+
+
+def load_network(path: str | Path) -> SegmentationNetwork:
+    """Load what `save_network` wrote.
+
+    Raises:
+        InputError: if the file is missing or is no such network.
+    """
+    if not Path(path).is_file():
+        raise InputError(
+            f"{path} is missing: a network that was trained on photographs. Notebook 05 makes it, "
+            "with `tutorial run 05 -p dataset voc -p backbone mobilenet`; or name another with "
+            "--model"
+        )
+    facts = read_facts(path)
+    try:
+        classes, *sizes = (facts[name] for name in ("classes", "short_side", "multiple"))
+        if not all(isinstance(size, int) and size > 0 for size in sizes):
+            raise ValueError
+        return SegmentationNetwork(
+            keras.saving.load_model(path, compile=False), tuple(classes), *sizes
+        )
+    except Exception:  # Keras raises errors of every kind
+        raise InputError(
+            f"{path} is not a segmentation network that this tutorial saved; notebook 05 makes one"
+        ) from None
 
 
 def load_or_train(
@@ -32,48 +165,45 @@ def load_or_train(
     retrain: bool = False,
     **options,
 ):
-    """Return a trained net and the record of its training.
-
-    Both come from disk if the same code made them from the same data; else they are made now.
+    """Return a trained network and the history of its training, from disk if it was made before.
 
     Args:
-        name: Begins the name of the folder in which the net is kept.
-        build: `build(**options)` returns the net, a `keras.Model`.
-        fit: `fit(net, *data, settings)` trains it and returns a record that JSON can hold.
-        data: What the net is trained and measured on.
+        name: Begins the name of the file in which the network is kept.
+        build: `build(**options)` returns the network, a `keras.Model`.
+        fit: `fit(network, *data, settings)` trains it and returns a history that JSON can hold.
+        data: What the network is trained and measured on.
         settings: Numbers and texts; `settings.seed` fixes every random choice.
-        retrain: Train, whatever lies on disk.
+        retrain: Train, whatever is on disk.
 
     Raises:
-        InputError: if the cache cannot be written.
+        InputError: if the file cannot be written.
     """
-    import keras
-
-    folder = f"{name}-{made_of(build, fit, data, settings, options)[:12]}"
-    cached = data_home() / CACHED / folder
-    whole = [place for place in (cached, SHIPPED / folder) if not damaged_files(place)]
     keras.utils.set_random_seed(settings.seed)
-    net = build(**options)
-    if retrain or not whole:
-        shutil.rmtree(cached, ignore_errors=True)
-        whole = [cached_folder(cached, lambda place: _save(net, fit(net, *data, settings), place))]
-    with np.load(whole[0] / WEIGHTS, allow_pickle=False) as weights:
-        net.set_weights(list(weights.values()))
-    return net, json.loads((whole[0] / RECORD).read_text(encoding="utf-8"))
+    network = build(**options)
+    file = f"{name}-{fingerprint(network, fit, data, settings)[:12]}.keras"
+    for folder in () if retrain else (data_home() / CACHED, SHIPPED):
+        with contextlib.suppress(InputError):  # missing or damaged
+            return network, restore(network, folder / file)["history"]
+    history = fit(network, *data, settings)
+    # A copy has no optimizer, whose state is twice as large as the weights.
+    copy = build(**options)
+    copy.set_weights(network.get_weights())
+    save(copy, data_home() / CACHED / file, history=history)
+    return network, history
 
 
-def made_of(build: Callable, fit: Callable, data, settings: SimpleNamespace, options: dict) -> str:
-    """Return the sha256 of all that decides what a net will be, as hexadecimal digits.
+def fingerprint(network: keras.Model, fit: Callable, data, settings: SimpleNamespace) -> str:
+    """Return the sha256 of all that decides how a network comes out of its training.
 
-    These are the source of the two functions with all that stands beside them in their modules,
-    the settings, and every byte of the data. A changed comment counts as a change: training once
-    too often costs a minute, a net that is not what it seems costs a day.
+    These are its architecture, the code of `fit` without comments and docstrings, the settings,
+    and every byte of the data. What `fit` calls is not included.
     """
-    digest = hashlib.sha256()
-    for function in (build, fit):
-        digest.update(source(function).encode())
-    names = [build.__name__, fit.__name__]
-    digest.update(json.dumps([names, options, vars(settings)], sort_keys=True).encode())
+    code = ast.parse(textwrap.dedent(inspect.getsource(fit)))
+    for node in ast.walk(code):
+        if isinstance(node, ast.FunctionDef) and ast.get_docstring(node):
+            del node.body[0]
+    facts = network.to_json(), ast.unparse(code), json.dumps(vars(settings), sort_keys=True)
+    digest = hashlib.sha256("\n".join(facts).encode())
     for array in data:
         digest.update(f"{array.dtype.str} {array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)
@@ -81,24 +211,71 @@ def made_of(build: Callable, fit: Callable, data, settings: SimpleNamespace, opt
 
 
 def ship(pattern: str, home: Path) -> list[Path]:
-    """Replace the nets in git whose folder names fit a pattern by those in the cache of `home`."""
+    """Replace the networks in git whose names fit a pattern by those in the cache of `home`."""
     for old in SHIPPED.glob(pattern):
-        shutil.rmtree(old)
-    made = sorted((home / CACHED).glob(pattern))
-    return [Path(shutil.copytree(folder, SHIPPED / folder.name)) for folder in made]
+        old.unlink()
+    SHIPPED.mkdir(parents=True, exist_ok=True)
+    return [Path(shutil.copy(path, SHIPPED)) for path in sorted((home / CACHED).glob(pattern))]
 
 
-def source(function: Callable) -> str:
-    """Return the source of a function's module, or of the function if a notebook defines it."""
-    module = inspect.getmodule(function)
-    whole = module is not None and getattr(module, "__file__", None)
-    return inspect.getsource(module if whole else function)
+class EpochCheckpoint(keras.callbacks.Callback):
+    """Saves all that the next step depends on after each epoch, so that training can go on.
 
+    Keras's `BackupAndRestore` does not save the state of random generators, for example those of
+    dropout, so it would not end with the same bits. The batches of an epoch depend on its number
+    alone, so they need no saving.
 
-def _save(net, record, folder: Path) -> None:
-    """Write the weights without the optimizer, and the record on one line, which Git leaves alone.
-
-    Keras's own format would hold the optimizer's moments too, twice the size of the weights.
+    Attributes:
+        history: Name → one number per epoch since the very first.
     """
-    np.savez_compressed(folder / WEIGHTS, *net.get_weights())
-    (folder / RECORD).write_text(json.dumps(record), encoding="utf-8")
+
+    def __init__(self, path: Path | None = None):
+        """Save to `path`, `*.keras`; None saves nothing."""
+        super().__init__()
+        self.path, self.history = path, {}
+
+    def restore(self, model: keras.Model) -> int:
+        """Put a compiled model into the state of the checkpoint; return how many epochs are done.
+
+        Raises:
+            InputError: if the checkpoint is damaged, or is that of another network or optimizer.
+        """
+        if self.path is None or not self.path.exists():
+            return 0
+        if not model.optimizer.built:
+            model.optimizer.build(model.trainable_variables)
+        facts = restore(model, self.path)
+        self.history = facts["history"]
+        for variable, value in zip(_generators(model), facts["generators"], strict=True):
+            variable.assign(value)
+        return len(self.history.get("loss", []))
+
+    def on_train_begin(self, logs=None) -> None:
+        self._save()  # if that is impossible, it is better found out before an epoch is spent
+
+    def on_epoch_end(self, epoch: int, logs=None) -> None:
+        check_finite(logs["loss"])
+        # Several GPUs: Keras adds up the mean losses of all devices.
+        devices = self.model.distribute_strategy.num_replicas_in_sync
+        for name, value in logs.items():
+            self.history.setdefault(name, []).append(float(value) / devices)
+        self._save()
+
+    def _save(self) -> None:
+        if self.path is not None:
+            states = [variable.numpy().tolist() for variable in _generators(self.model)]
+            save(self.model, self.path, history=self.history, generators=states)
+
+
+def check_finite(loss: float) -> None:
+    """Raise InputError if a training loss is infinite or not a number."""
+    if not math.isfinite(loss):
+        raise InputError(
+            f"the training loss is {loss}: a label is neither a class nor 255 (void), or the "
+            "learning rate is too high"
+        )
+
+
+def _generators(model: keras.Model) -> list:
+    """Return the states of a model's random generators, which are no weights to Keras."""
+    return [v for v in model.variables if v.path.endswith("seed_generator_state")]

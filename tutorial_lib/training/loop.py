@@ -1,32 +1,24 @@
-"""Losses, and the small loop pieces that both segmentation notebooks share."""
+"""The training loop of the U-Net, and its learning-rate schedule."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import keras
 
-from tutorial_lib.data import data_home
+from tutorial_lib.training.checkpoints import EpochCheckpoint
 
 
-def rise_and_fall(rate: float, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
-    """Return a learning rate that rises to `rate` in a tenth of the steps, then sinks to zero.
+def warmup_cosine(rate: float, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
+    """Return a learning rate that rises to `rate` in a tenth of the steps, then falls to zero.
 
-    It sinks along half a cosine wave (Loshchilov & Hutter, "SGDR", ICLR 2017, equation 5).
+    It falls along half a cosine wave (Loshchilov & Hutter, "SGDR", ICLR 2017, equation 5).
     """
-    warm = steps // 10
+    warmup = steps // 10
     return keras.optimizers.schedules.CosineDecay(
-        1e-4, max(steps - warm, 1), warmup_target=rate, warmup_steps=warm
+        1e-4, max(steps - warmup, 1), warmup_target=rate, warmup_steps=warmup
     )
-
-
-def fresh_log_folder(name: str) -> str:
-    """Return an empty folder below the caches for TensorBoard's log of one training run."""
-    folder = data_home() / "cache" / "tensorboard" / name
-    shutil.rmtree(folder, ignore_errors=True)
-    return str(folder)
 
 
 def train(
@@ -37,73 +29,42 @@ def train(
     steps: int,
     validation=None,
     checkpoint: Path | None = None,
-    patience: int = 0,
     callbacks: Iterable[keras.callbacks.Callback] = (),
-    strategy=None,
 ) -> dict[str, list[float]]:
-    """Train a compiled model; go on where an earlier call with the same checkpoint ended.
+    """Train a compiled model, from where an earlier call with the same checkpoint ended.
 
     Interrupted at any moment and called again, it ends with the same bits as without the
-    interruption. On one device Keras does the training; on several, here or on other machines, the
-    loop of `distributed`.
+    interruption.
 
     Args:
-        model: Compiled, within the strategy's scope if there is one.
-        stream: Called with (first, end), returns the batches of these epochs one after the other;
-            see `pipeline.segmentation_batches`.
+        model: Compiled, within `distributed.strategy().scope()` to use several GPUs.
+        stream: Called with (first, end), returns the batches of these epochs one after the other.
         epochs: How many in all.
-        steps: Batches an epoch.
-        validation: Batches to score after each epoch.
-        checkpoint: Where to save after each epoch, `*.npz`.
-        patience: Stop after so many epochs without a lower loss, and take the best weights.
+        steps: Batches per epoch.
+        validation: Batches whose loss is measured after each epoch.
+        checkpoint: File to save after each epoch, `*.keras`.
         callbacks: More Keras callbacks.
-        strategy: As from `distributed.strategy`; None for one device.
 
     Returns:
-        The losses by epoch, those before an interruption too.
+        The losses by epoch, including those before an interruption.
 
     Raises:
-        InputError: if the checkpoint is damaged or of another net.
+        InputError: if the loss is not a number, or the checkpoint is damaged, is that of another
+            network, or cannot be written.
     """
-    from tutorial_lib.training.resuming import Progress
-
-    progress = Progress(checkpoint, patience)
-    first = progress.restore(model)
-    if first < epochs and not progress.exhausted:
-        data, calls = stream(first, epochs), [*callbacks, progress]
-        if strategy is not None and strategy.num_replicas_in_sync > 1:
-            _fit_on_several(model, data, strategy, epochs, steps, first, validation, calls)
-        else:
-            model.fit(
-                data,
-                initial_epoch=first,
-                epochs=epochs,
-                steps_per_epoch=steps,
-                validation_data=validation,
-                callbacks=calls,
-                shuffle=False,
-                verbose=0,
-            )
-    elif first:
+    saved = EpochCheckpoint(checkpoint)
+    first = saved.restore(model)
+    if first < epochs:
+        model.fit(
+            stream(first, epochs),
+            initial_epoch=first,
+            epochs=epochs,
+            steps_per_epoch=steps,
+            validation_data=validation,
+            callbacks=[*callbacks, saved],
+            shuffle=False,
+            verbose=0,
+        )
+    elif first:  # as `fit` does at its end: averaged weights, if the optimizer keeps them
         model.optimizer.finalize_variable_values(model.trainable_variables)
-    progress.finish(model)
-    return progress.history
-
-
-def _fit_on_several(model, data, strategy, epochs, steps, first, validation, calls) -> None:
-    from tutorial_lib.training import distributed
-
-    def validate() -> dict[str, float]:
-        losses = [float(model.loss(y, model(x, training=False))) for x, y in validation]
-        return {"loss": sum(losses) / len(losses)}
-
-    distributed.fit(
-        model,
-        data,
-        strategy,
-        epochs=epochs,
-        steps=steps,
-        first=first,
-        callbacks=calls,
-        validate=validate if validation is not None else None,
-    )
+    return saved.history

@@ -1,7 +1,7 @@
-"""Losses and weights beside plain cross-entropy.
+"""Losses for segmentation, all of which leave void pixels out.
 
-Dice: Milletari, Navab & Ahmadi, "V-Net", 3DV 2016, section 3, where the terms below the line are
-squared. Weights: Ronneberger, Fischer & Brox, "U-Net", MICCAI 2015, section 3.
+Dice: Milletari, Navab & Ahmadi, "V-Net", 3DV 2016, section 3, there with squares in the
+denominator. Weight maps: Ronneberger, Fischer & Brox, "U-Net", MICCAI 2015, section 3.
 """
 
 from __future__ import annotations
@@ -13,117 +13,103 @@ from tutorial_lib.data.images import VOID
 from tutorial_lib.errors import InputError
 
 
-def binary_cross_entropy(labels, logits):
-    """Return the cross-entropy of one class against the background, void pixels left out.
-
-    Args:
-        labels: (batch, height, width): 0, 1, or 255 for void.
-        logits: float (batch, height, width, 1).
-
-    Returns:
-        The mean over all pixels of the batch that are not void; 0 if all are.
-    """
-    weights, labels = _weights_and_classes(labels)
-    # Keras may have dropped the last axis of the logits already.
-    logits = ops.reshape(ops.cast(logits, "float32"), ops.shape(labels))
-    targets = ops.cast(labels, "float32")
-    # log(1 + e^-|x|) cannot overflow, unlike log(sigmoid(x)).
-    losses = ops.relu(logits) - logits * targets + ops.log1p(ops.exp(-ops.abs(logits)))
-    return ops.sum(losses * weights) / ops.maximum(ops.sum(weights), 1.0)
-
-
 def pixel_cross_entropy(labels, logits):
-    """Return the softmax cross-entropy over classes, void pixels left out.
+    """Return the softmax cross-entropy over classes, averaged over all pixels but void.
 
     Args:
         labels: (batch, height, width): class numbers, or 255 for void.
         logits: float (batch, height, width, classes).
-
-    Returns:
-        The mean over all pixels of the batch that are not void; 0 if all are.
     """
-    labels, logits = ops.cast(labels, "int32"), ops.cast(logits, "float32")
-    seen = ops.cast(ops.not_equal(labels, VOID), "float32")
-    # -log softmax = log Σ exp(all scores) - the score of the right class. Void, class 255, is a
-    # row of zeros in one-hot form.
-    right = ops.sum(ops.one_hot(labels, ops.shape(logits)[-1]) * logits, axis=-1)
-    losses = ops.logsumexp(logits, axis=-1) * seen - right
-    return ops.sum(losses) / ops.maximum(ops.sum(seen), 1.0)
+    logits = ops.cast(logits, "float32")
+    labels, counted = split_void(labels, classes=logits.shape[-1])
+    # -log softmax = log Σ exp(all scores) - the score of the true class.
+    true_score = ops.sum(ops.one_hot(labels, logits.shape[-1]) * logits, axis=-1)
+    losses = (ops.logsumexp(logits, axis=-1) - true_score) * counted
+    return ops.sum(losses) / ops.maximum(ops.sum(counted), 1.0)
 
 
-def _weights_and_classes(labels):
-    """Return weight 0 for void and 1 for all else, and labels with void replaced by class 0."""
-    labels = ops.cast(labels, "int32")
-    seen = ops.not_equal(labels, VOID)
-    return ops.cast(seen, "float32"), ops.where(seen, labels, 0)
+def binary_cross_entropy(labels, logits, weights=1.0):
+    """Return the cross-entropy of one class against the background, averaged over all but void.
+
+    Args:
+        labels: (batch, height, width): 0, 1, or 255 for void.
+        logits: float (batch, height, width, 1).
+        weights: Of the pixels in the mean: float (batch, height, width), or one number.
+    """
+    labels, counted = split_void(labels, classes=2)
+    logits = ops.reshape(ops.cast(logits, "float32"), ops.shape(labels))
+    targets = ops.cast(labels, "float32")
+    # This form of -t log σ(x) - (1 - t) log(1 - σ(x)) cannot overflow.
+    losses = ops.relu(logits) - logits * targets + ops.log1p(ops.exp(-ops.abs(logits)))
+    weights = ops.cast(weights, "float32") * counted
+    return ops.sum(losses * weights) / ops.maximum(ops.sum(weights), 1e-9)
 
 
 def dice_loss(labels, logits):
     """Return 1 - Dice of the probabilities, over all pixels of the batch that are not void.
 
-    Dice is twice the intersection over the sum of the two areas. Unlike cross-entropy it does not
-    count the background that both leave alone, so it asks for the overlap that IoU measures.
+    Dice is twice the intersection divided by the sum of the two areas. Unlike cross-entropy it
+    ignores background that is predicted as background, so it rewards the overlap that IoU measures.
 
     Args:
         labels: (batch, height, width): 0, 1, or 255 for void.
         logits: float (batch, height, width, 1).
 
     Returns:
-        A number from 0, all right, to 1. One pixel is added to both sides, so that a batch with
-        nothing to find has a loss of 0 for finding nothing.
+        A number from 0 (perfect) to 1. One pixel is added to intersection and areas, so that the
+        loss of a batch without objects is 0 when none is predicted.
     """
-    seen, truth, logits = _pieces(labels, logits)
-    probability = ops.sigmoid(logits) * seen
+    labels, counted = split_void(labels, classes=2)
+    logits = ops.reshape(ops.cast(logits, "float32"), ops.shape(labels))
+    truth = ops.cast(labels, "float32") * counted
+    probability = ops.sigmoid(logits) * counted
     overlap = 2 * ops.sum(probability * truth)
     return 1 - (overlap + 1) / (ops.sum(probability) + ops.sum(truth) + 1)
 
 
 def cross_entropy_and_dice(labels, logits):
-    """Return binary cross-entropy plus `dice_loss`: one is steady, the other to the point."""
+    """Return binary cross-entropy, whose gradient is steady, plus Dice, which measures overlap."""
     return binary_cross_entropy(labels, logits) + dice_loss(labels, logits)
 
 
-def weighted_binary_cross_entropy(labels, logits, weights):
-    """Return binary cross-entropy with a weight for each pixel, void left out.
-
-    Args:
-        labels, logits: As for `binary_cross_entropy`.
-        weights: float (batch, height, width), as from `border_weights`.
-
-    Returns:
-        The weighted mean; 0 if all weights are.
-    """
-    seen, truth, logits = _pieces(labels, logits)
-    weights = ops.cast(weights, "float32") * seen
-    losses = ops.relu(logits) - logits * truth + ops.log1p(ops.exp(-ops.abs(logits)))
-    return ops.sum(losses * weights) / ops.maximum(ops.sum(weights), 1e-9)
-
-
 def balanced_binary_cross_entropy(labels, logits):
-    """Return binary cross-entropy in which both classes weigh the same in each batch."""
-    seen, truth, _ = _pieces(labels, logits)
-    shares = [ops.maximum(ops.sum(part), 1.0) for part in (seen - truth, truth)]
-    weights = (seen - truth) / shares[0] + truth / shares[1]
-    return weighted_binary_cross_entropy(labels, logits, weights)
+    """Return binary cross-entropy in which both classes have the same weight in each batch."""
+    classes, counted = split_void(labels, classes=2)
+    foreground = ops.cast(classes, "float32") * counted
+    background = counted - foreground
+    weights = sum(part / ops.maximum(ops.sum(part), 1.0) for part in (background, foreground))
+    return binary_cross_entropy(labels, logits, weights)
 
 
-def _pieces(labels, logits):
-    """Return what is not void, what is the object, and the logits, all float32 (batch, h, w)."""
+def split_void(labels, classes: int):
+    """Return int32 labels in which void is class 0, and float32 weights: 0 for void, else 1.
+
+    A label that is neither a class nor void gets the weight NaN. So no loss can count it without
+    notice, also in a compiled graph, which cannot raise an error of ours; `loop.train` stops then.
+
+    Raises:
+        InputError: if there is such a label, and the labels are at hand and not symbolic.
+    """
     labels = ops.cast(labels, "int32")
-    seen = ops.cast(ops.not_equal(labels, VOID), "float32")
-    truth = ops.cast(ops.equal(labels, 1), "float32")
-    return seen, truth, ops.reshape(ops.cast(logits, "float32"), ops.shape(labels))
+    void = ops.equal(labels, VOID)
+    wrong = ops.logical_or(labels < 0, labels >= classes)
+    wrong = ops.logical_and(wrong, ops.logical_not(void))
+    if hasattr(wrong, "numpy") and np.any(wrong.numpy()):
+        found = np.unique(labels.numpy()[wrong.numpy()])[:5]
+        raise InputError(f"labels must be 0 to {classes - 1}, or {VOID} for void; found {found}")
+    counted = ops.where(wrong, float("nan"), ops.where(void, 0.0, 1.0))
+    return ops.where(void, 0, labels), counted
 
 
 def class_weights(labels: np.ndarray) -> np.ndarray:
-    """Return weights that make up for unequal areas: w_c of the paper's equation 2.
+    """Return weights that make up for unequal areas of the classes: w_c of U-Net's equation 2.
 
     Args:
         labels: uint8 (height, width): classes, 255 void.
 
     Returns:
-        float32 (height, width): the weights of each class that occurs have the same sum, so that
-        none counts more than another; their mean over all pixels but void is 1; void has 0.
+        float32 (height, width): the weights of each class that occurs have the same sum; their
+        mean over all pixels but void is 1; void has 0.
     """
     classes, counts = np.unique(labels[labels != VOID], return_counts=True)
     weights = np.zeros(labels.shape, np.float32)
@@ -133,7 +119,7 @@ def class_weights(labels: np.ndarray) -> np.ndarray:
 
 
 def border_weights(labels: np.ndarray, strength: float = 10.0, sigma: float = 5.0) -> np.ndarray:
-    """Return the paper's weight map: the gaps between neighboring objects count most.
+    """Return U-Net's weight map, which is highest in the gaps between neighboring objects.
 
     w(x) = w_c(x) + w_0 exp(-(d_1(x) + d_2(x))² / 2σ²), with the distances d_1 and d_2 from a
     background pixel to the nearest and the second nearest object (equation 2).
@@ -169,25 +155,25 @@ def with_border_weights(batches, strength: float = 10.0, sigma: float = 5.0):
     """Return batches whose labels carry `border_weights`, for `border_weighted_cross_entropy`.
 
     Args:
-        batches: tf.data pairs of pictures and uint8 labels (batch, height, width), as from
-            `pipeline.segmentation_batches`.
+        batches: tf.data pairs of images and uint8 labels (batch, height, width).
         strength, sigma: As for `border_weights`.
 
     Returns:
-        tf.data pairs of pictures and float32 (batch, height, width, 2): label, weight.
+        tf.data pairs of images and float32 (batch, height, width, 2): label, weight.
     """
     import tensorflow as tf
 
-    def maps(labels):
+    def weights_of(labels):
         return np.stack([border_weights(label, strength, sigma) for label in labels])
 
-    def pack(pictures, labels):
-        weights = tf.ensure_shape(tf.numpy_function(maps, [labels], tf.float32), labels.shape)
-        return pictures, tf.stack([tf.cast(labels, tf.float32), weights], axis=-1)
+    def pack(images, labels):
+        weights = tf.numpy_function(weights_of, [labels], tf.float32)
+        weights = tf.ensure_shape(weights, labels.shape)
+        return images, tf.stack([tf.cast(labels, tf.float32), weights], axis=-1)
 
     return batches.map(pack, num_parallel_calls=tf.data.AUTOTUNE)
 
 
 def border_weighted_cross_entropy(labels, logits):
     """Return binary cross-entropy with the weights that `with_border_weights` put beside labels."""
-    return weighted_binary_cross_entropy(labels[..., 0], logits, labels[..., 1])
+    return binary_cross_entropy(labels[..., 0], logits, labels[..., 1])

@@ -1,8 +1,8 @@
 """The classifier that notebook 05 starts from, and the recipe that makes it.
 
-The paper starts from a VGG-16 that has seen the 1.2 million pictures of ImageNet. Ours is an
-eighth as wide and has seen pictures of one pictogram each; for bundled scenes that does the same
-job. `tutorial pretrain` trains it again.
+The paper starts from a VGG-16 that was trained on the 1.2 million images of ImageNet. Ours is an
+eighth as wide and was trained on images of one pictogram each, which serves as well for bundled
+scenes. `tutorial pretrain` trains it again.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ARCHITECTURE = {
     "fc_units": 256,
     "dropout": 0.2,
 }
-PICTURES = pictograms.SceneSpec(
+OBJECT_SPEC = pictograms.SceneSpec(
     CLASSES,
     short_side=INPUT_SIZE,
     aspect=1.0,
@@ -45,34 +45,31 @@ def load_classifier():
     """Return the pretrained VGG-16, an eighth as wide as the paper's.
 
     Raises:
-        InputError: if its checkpoint is missing or is not the one this code was tested with.
+        InputError: if its checkpoint is missing or is not the one that this code was tested with.
     """
     from tutorial_lib.models.vgg import build_vgg
 
-    if not CHECKPOINT.is_file():
+    if not CHECKPOINT.is_file() or file_hash(CHECKPOINT) != CHECKPOINT_SHA256:
+        fault = "damaged" if CHECKPOINT.is_file() else "missing"
         raise InputError(
-            f"{CHECKPOINT} is missing; restore it with git, or run `tutorial pretrain`"
-        )
-    if file_hash(CHECKPOINT) != CHECKPOINT_SHA256:
-        raise InputError(
-            f"{CHECKPOINT} is damaged; restore it with git, or run `tutorial pretrain`"
+            f"{CHECKPOINT} is {fault}; restore it with git, or run `tutorial pretrain`"
         )
     classifier = build_vgg(**ARCHITECTURE)
     classifier.load_weights(CHECKPOINT)
     return classifier
 
 
-def object_pictures(count: int, seed: int = SEED) -> tuple[np.ndarray, np.ndarray]:
-    """Compose pictures of one object each.
+def object_images(count: int, seed: int = SEED) -> tuple[np.ndarray, np.ndarray]:
+    """Compose images of one object each.
 
     Returns:
         images uint8 (count, 96, 96, 3) and class numbers int64 (count,), indices into `CLASSES`.
     """
     images, classes, index = [], [], 0
     while len(images) < count:
-        scene = pictograms.compose(PICTURES, seed, index)
+        scene = pictograms.compose(OBJECT_SPEC, seed, index)
         index += 1
-        if scene.instances:  # now and then a distractor leaves no room for the object
+        if scene.instances:  # occasionally a distractor leaves no room for the object
             images.append(scene.image)
             classes.append(CLASSES.index(scene.instances[0].category))
     return np.stack(images), np.array(classes)
@@ -81,16 +78,16 @@ def object_pictures(count: int, seed: int = SEED) -> tuple[np.ndarray, np.ndarra
 def train_classifier(
     count: int = 30_000, epochs: int = 10, echo: Callable[[str], None] = print
 ) -> float:
-    """Train the classifier, save it as `CHECKPOINT` and return its accuracy on new pictures."""
+    """Train the classifier, save it as `CHECKPOINT` and return its accuracy on new images."""
     import keras
 
     from tutorial_lib import notebook
     from tutorial_lib.models.vgg import build_vgg, fold_batch_norm
 
     notebook.start("full", seed=SEED)
-    echo(f"composing {count} pictures …")
-    images, classes = object_pictures(count)
-    train = _flipping_batches(images, classes)
+    echo(f"composing {count} images …")
+    images, classes = object_images(count)
+    train = _augmented_batches(images, classes)
     normalized = build_vgg(**ARCHITECTURE, batch_norm=True)
     schedule = keras.optimizers.schedules.CosineDecay(1e-3, epochs * len(train))
     normalized.compile(
@@ -102,17 +99,16 @@ def train_classifier(
         history = normalized.fit(train, verbose=0, shuffle=False).history
         echo(f"epoch {epoch + 1}/{epochs}: accuracy {history['accuracy'][0]:.3f}")
     plain = fold_batch_norm(normalized, build_vgg(**ARCHITECTURE))
-    new_images, new_classes = object_pictures(1000, seed=SEED + 1)
+    new_images, new_classes = object_images(1000, seed=SEED + 1)
     scores = plain.predict(normalize(new_images), verbose=0)
-    CHECKPOINT.parent.mkdir(parents=True, exist_ok=True)
     partial = CHECKPOINT.with_name("partial.weights.h5")
     plain.save_weights(partial)
     partial.replace(CHECKPOINT)
     return float(np.mean(scores.argmax(axis=1) == new_classes))
 
 
-def _flipping_batches(images: np.ndarray, classes: np.ndarray, batch_size: int = 32):
-    """Return a shuffled tf.data pipeline that mirrors and shifts the pictures by chance."""
+def _augmented_batches(images: np.ndarray, classes: np.ndarray, batch_size: int = 32):
+    """Return a shuffled tf.data pipeline that randomly flips and shifts the images."""
     import tensorflow as tf
 
     def prepare(item, number):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import keras
 import numpy as np
 
+from tutorial_lib.data import data_home
 from tutorial_lib.data.images import VOID, center_crop, to_uint8
 from tutorial_lib.figures import plotting
-from tutorial_lib.training.loop import fresh_log_folder
 
 
 def callbacks(name: str, images: np.ndarray, labels: np.ndarray) -> list[keras.callbacks.Callback]:
@@ -19,8 +20,9 @@ def callbacks(name: str, images: np.ndarray, labels: np.ndarray) -> list[keras.c
         name: Of the run.
         images, labels: What the triples show; see `Triples`.
     """
-    folder = fresh_log_folder(name)
-    return [keras.callbacks.TensorBoard(folder), Triples(Path(folder) / "triples", images, labels)]
+    folder = data_home() / "cache" / "tensorboard" / name
+    shutil.rmtree(folder, ignore_errors=True)
+    return [keras.callbacks.TensorBoard(str(folder)), Triples(folder / "triples", images, labels)]
 
 
 class Triples(keras.callbacks.Callback):
