@@ -251,9 +251,11 @@ def fetch_files(
     if failures:
         more = f"; and {len(failures) - 5} more" if len(failures) > 5 else ""
         raise InputError(
-            f"{len(failures)} of {len(missing)} files could not be fetched, the others are kept; "
-            f"run the command again later: {'; '.join(failures[:5])}{more}"
+            f"{len(failures)} of {len(missing)} files could not be fetched; run the command again "
+            f"later, finished files are kept: {'; '.join(failures[:5])}{more}"
         )
+    if missing:
+        echo(f"files fetched: {len(missing):,}")
     return paths
 
 
