@@ -96,7 +96,8 @@ def main() -> None:
         times.append(time.perf_counter() - start)
     unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux kilobytes
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
-    print(f"{options.framework}: {parameters:,} parameters, {options.batch}×{options.size} pixels")
+    size = f"batch {options.batch}, side {options.size}"
+    print(f"{options.framework}: {parameters:,} parameters, {size}")
     print(f"{statistics.median(times):.2f} s per step, peak memory {peak:.2f} GiB")
 
 
