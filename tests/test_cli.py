@@ -88,9 +88,9 @@ def test_a_place_that_cannot_be_used_is_one_line(monkeypatch, error, message):
 @pytest.mark.parametrize(
     ("options", "frames", "story"),
     [
-        ("-i 6 -k 3 -s 2 -p 1", 9, "A 3 by 3 kernel moves over a 6 by 6 input"),
-        ("-i 2 -s 2 --transposed --output-padding 1", 36, "spread out with a zero between"),
-        ("-i 2 -s 2 --stamping", 4, "Each cell of a 2 by 2 input in turn stamps"),
+        ("-i 6 -k 3 -s 2 -p 1", 9, "A kernel of 3×3 slides over an input of 6×6"),
+        ("-i 2 -s 2 --transposed --output-padding 1", 36, "slides over an input of 2×2"),
+        ("-i 2 -s 2 --stamping", 4, "Each pixel of an input of 2×2 in turn stamps"),
     ],
 )
 def test_animate_writes_a_gif_and_says_what_it_shows(tmp_path, options, frames, story):
