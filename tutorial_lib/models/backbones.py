@@ -1,7 +1,8 @@
-"""Networks of `keras.applications` as the backbone of an FCN or the encoder of a U-Net.
+"""Networks trained on ImageNet as the backbone of an FCN or the encoder of a U-Net.
 
 A laptop that cannot train the paper's VGG-16 on photographs can train a MobileNet (Howard et al.,
-"MobileNets: Efficient Convolutional Neural Networks for Mobile Vision Applications", 2017).
+"MobileNets: Efficient Convolutional Neural Networks for Mobile Vision Applications", 2017) from
+`keras.applications`, or EfficientNet-Lite0, whose weights are installed with this project.
 """
 
 from __future__ import annotations
@@ -16,15 +17,17 @@ from keras import layers, ops
 
 from tutorial_lib.errors import InputError, check_choice
 from tutorial_lib.models import fcn
+from tutorial_lib.models.efficientnet_lite import FEATURE_BLOCKS, build_efficientnet_lite0
 from tutorial_lib.models.unet import copy_and_crop, output_convolution, up_convolution
 
 # Those that read colors from -1 to 1, as all our networks do.
-BACKBONES = {
+KERAS_APPLICATIONS = {
     "mobilenet": "MobileNet",
     "mobilenet_v2": "MobileNetV2",
     "resnet50_v2": "ResNet50V2",
     "xception": "Xception",
 }
+BACKBONES = (*KERAS_APPLICATIONS, "efficientnet_lite0")
 
 NORM = 10.0  # of a pixel's feature vector after `l2_normalize`
 WIDTHS = {"1_0": 1.0, "7_5": 0.75, "5_0": 0.5, "2_5": 0.25}  # as Keras writes them in file names
@@ -38,15 +41,20 @@ def load_backbone(name: str, weights: str | Path | None = "imagenet", **options)
 
     Args:
         name: One of `BACKBONES`.
-        weights: "imagenet" downloads them; a path reads a file of keras.applications, without the
-            top; None initializes randomly.
+        weights: "imagenet" downloads them, or takes those that are installed; a path reads a
+            published file, without the top; None initializes randomly.
         options: Passed on to Keras, for example `alpha=0.25` for a MobileNet of a quarter of the
             width. The default is the width that the name of a published file tells.
 
     Raises:
         InputError: if the name is unknown, or the weights are missing or do not fit.
     """
-    inputs, maps = fcn.feature_maps(_without_top(name, weights, **options))
+    check_choice("backbone", name, BACKBONES)
+    if name == "efficientnet_lite0":
+        model = build_efficientnet_lite0(False, "package" if weights == "imagenet" else weights)
+        inputs, maps = model.inputs[0], dict(zip(FEATURE_BLOCKS, model.outputs, strict=True))
+    else:
+        inputs, maps = fcn.feature_maps(_without_top(name, weights, **options))
     outputs = [L2Normalization(name=f"normalize_{stride}")(maps[stride]) for stride in (8, 16)]
     outputs.append(GlobalContext(name="context")(maps[32]))
     return keras.Model(inputs, outputs, name=name)
@@ -80,12 +88,11 @@ def _without_top(
     name: str, weights: str | Path | None, size: int | None = None, **options
 ) -> keras.Model:
     """Return a network of keras.applications without its top, for one size or for any."""
-    check_choice("backbone", name, BACKBONES)
     if weights not in (None, "imagenet") and not Path(weights).is_file():
         raise InputError(f"{weights} is missing: the weights of {name}, without its top")
     if name == "mobilenet" and (width := published_width(weights)):
         options.setdefault("alpha", width)
-    build = getattr(keras.applications, BACKBONES[name])
+    build = getattr(keras.applications, KERAS_APPLICATIONS[name])
     file = None if weights is None else str(weights)
     try:
         with warnings.catch_warnings():  # Keras warns of dozens of layers before it gives up
