@@ -72,8 +72,8 @@ FULL = {
 }
 # Photographs: the backbone was pretrained on ImageNet, and there are few images, most of which show
 # the same few classes. So the backbone stays frozen, rare classes are shown more often (`rarity`,
-# of `pipeline.sampling_weights`), and only part of the pixels of frequent ones count (`thinning`, of
-# `pipeline.keep_probabilities`).
+# of `pipeline.sampling_weights`), and only part of the pixels of frequent ones count (`thinning`,
+# of `pipeline.keep_probabilities`).
 PHOTOS_QUICK = {
     "scenes": 0,
     "validation": 0,
