@@ -189,8 +189,8 @@ def sticker(photo, label, output, model, contour, shadow, crf, preview) -> None:
     """Cut an object out of PHOTO: a transparent PNG with a white contour.
 
     The network must have been trained on photographs; the one that comes with the tutorials was
-    trained on pictograms only. `tutorial run 05 -p dataset voc -p backbone mobilenet` trains one
-    and saves it where this command looks.
+    trained on pictograms only. `tutorial run 05 -p dataset voc -p backbone efficientnet_lite0`
+    trains one and saves it where this command looks.
     """
     from tutorial_lib import notebook, stickers
     from tutorial_lib.data import data_home

@@ -138,8 +138,8 @@ def load_network(path: str | Path) -> SegmentationNetwork:
     if not Path(path).is_file():
         raise InputError(
             f"{path} is missing: a network that was trained on photographs. Notebook 05 makes it, "
-            "with `tutorial run 05 -p dataset voc -p backbone mobilenet`; or name another with "
-            "--model"
+            "with `tutorial run 05 -p dataset voc -p backbone efficientnet_lite0`; or name another "
+            "with --model"
         )
     facts = read_facts(path)
     try:
