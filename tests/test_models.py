@@ -209,6 +209,15 @@ def test_a_finer_net_starts_where_the_coarser_one_ended(classifier):
         np.testing.assert_allclose(finer(x), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_a_compiled_fcn_predicts_images_of_any_size():
+    inputs = keras.Input((None, None, 2))
+    model = keras.Model(inputs, fcn.upsample(inputs, 4))
+    for size in (3, 5, 6):  # after the second size, Keras compiles for every size
+        x = np.random.default_rng(size).random((1, size, size + 1, 2), "float32")
+        expected = keras.layers.UpSampling2D(4, interpolation="bilinear")(x)
+        np.testing.assert_allclose(model.predict_on_batch(x), expected, atol=1e-5)
+
+
 @pytest.mark.parametrize("factor", [2, 8, 16, 32])
 def test_upsampling_is_the_transposed_convolution_with_the_bilinear_kernel(factor):
     x = np.random.default_rng(0).normal(size=(1, 4, 5, 1)).astype("float32")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import keras
 import numpy as np
-from keras import layers
+from keras import layers, ops
 
 from tutorial_lib.errors import InputError, check_choice, check_whole_number
 
@@ -88,14 +88,53 @@ def build_fcn(classifier: keras.Model, stride: int = 32, classes: int = 21) -> k
 
 
 def upsample(x, factor: int, name: str | None = None, dtype: str | None = None):
-    """Upsample a feature map by bilinear interpolation.
+    """Upsample a feature map by bilinear interpolation; see `BilinearUpsampling`."""
+    check_whole_number("factor", factor, 1, 1024)
+    return BilinearUpsampling(factor, name=name, dtype=dtype)(x)
+
+
+@keras.saving.register_keras_serializable("tutorial_lib")
+class BilinearUpsampling(layers.Layer):
+    """Upsample a feature map by bilinear interpolation, whatever its size.
 
     This equals a transposed convolution of each channel with `bilinear_kernel(factor)`, after one
-    pixel of replicate padding. The paper lets the network learn this kernel in part, and gains
-    next to nothing from it.
+    pixel of replicate padding. The kernel is a product of two triangles, one for each axis, so two
+    matrix products do the same work. The paper lets the network learn this kernel in part, and
+    gains next to nothing from it. `keras.layers.UpSampling2D` gives the same values, but with
+    bilinear interpolation it cannot be compiled for images whose size is not known beforehand.
     """
-    check_whole_number("factor", factor, 1, 1024)
-    return layers.UpSampling2D(factor, interpolation="bilinear", name=name, dtype=dtype)(x)
+
+    def __init__(self, factor: int, **kwargs):
+        super().__init__(**kwargs)
+        self.factor = factor
+
+    def call(self, x):
+        height, width = ops.shape(x)[1:3]
+        channels = x.shape[-1]
+        rows = interpolation_matrix(height, self.factor)
+        columns = interpolation_matrix(width, self.factor)
+        x = ops.matmul(rows, ops.reshape(x, (-1, height, width * channels)))
+        return ops.matmul(columns, ops.reshape(x, (-1, height * self.factor, width, channels)))
+
+    def compute_output_shape(self, input_shape):
+        batch, height, width, channels = input_shape
+        sides = [None if side is None else side * self.factor for side in (height, width)]
+        return (batch, *sides, channels)
+
+    def get_config(self):
+        return {**super().get_config(), "factor": self.factor}
+
+
+def interpolation_matrix(size: int, factor: int):
+    """Return the matrix that interpolates `size` numbers linearly, replicating the outer ones.
+
+    Returns:
+        float32 tensor (factor · size, size); each row adds up to one.
+    """
+    centers = ops.cast(ops.arange(size), "float32")
+    pixels = (ops.cast(ops.arange(factor * size), "float32") + 0.5) / factor - 0.5
+    pixels = ops.clip(pixels, 0.0, ops.cast(size - 1, "float32"))
+    return ops.relu(1 - ops.abs(pixels[:, None] - centers[None]))
 
 
 def score_layer(x, classes: int, name: str):
