@@ -26,7 +26,10 @@ from tutorial_lib.figures.plotting import PALETTE
 GAP = 1.4  # cells between the input and the output
 HEADROOM = 0.9  # cells above a grid, for its label
 INCHES_PER_CELL = 0.33
+INCHES_PER_NUMBER = 0.44  # of cells with numbers
 INSERTED = to_rgb("#E3EBF7")  # zeros between pixels
+WEIGHT = "#FFDD88"  # of the kernel's numbers
+SQUARE = np.array([(0, 0), (1, 0), (1, 1), (0, 1)])
 MAX_WIDTH = 6.2  # inches; larger grids get smaller cells
 MAX_SIDE = 64  # cells along a grid; smaller ones could not be told apart
 
@@ -197,7 +200,7 @@ class SlideView:
         whole = np.ones((output, output), bool)
         self.left = _Grid(ax, (0, (height - side) / 2), sliding.pixels, "input", cell)
         self.right = _Grid(ax, (side + GAP, (height - output) / 2), whole, "output", cell)
-        (self.beams,) = ax.plot([], [], color=PALETTE["muted"], linewidth=0.8, zorder=0)
+        (self.beams,) = ax.plot([], [], color=PALETTE["kernel"], linewidth=0.9, zorder=3)
         for grid, label in zip((self.left, self.right), sliding.labels, strict=True):
             grid.label(label)
         ax.set_xlim(-0.1, side + GAP + output + 0.1)
@@ -213,61 +216,67 @@ class SlideView:
         left, right = _covered(reads, len(sliding.pixels)), _covered(writes, sliding.output)
         self.left.paint(sliding.pixels, left)
         self.right.paint(done, right)
-        self.beams.set_data(*self._beams(reads, writes))
+        window, place = self.left.outline(reads), self.right.outline(writes)
+        if len(writes):
+            # From the right corners of what is read to the left corners of what is written.
+            lines = window[1], place[0], (np.nan, np.nan), window[2], place[3]
+            self.beams.set_data(*np.transpose(lines))
+        else:  # padding removed the whole stamp
+            self.beams.set_data([], [])
         if sliding.values is not None:
             self.left.write(sliding.values, white=left | sliding.pixels)
             self.right.write(sliding.results[step], white=done)
             if sliding.gathers:
                 self.left.annotate(reads, sliding.weights)
 
-    def _beams(self, reads, writes):
-        """Return two lines, from the corners of what is read to those of what is written."""
-        if len(writes) == 0:  # padding removed the whole stamp
-            return [], []
-        (_, right), (left, _) = self.left.edges(reads), self.right.edges(writes)
-        xs = [right[0][0], left[0][0], np.nan, right[1][0], left[1][0]]
-        ys = [right[0][1], left[0][1], np.nan, right[1][1], left[1][1]]
-        return xs, ys
-
 
 class _Grid:
     """A square grid of cells, `cell` inches wide, with the upper left corner at `origin`."""
 
     def __init__(self, ax, origin, pixels: np.ndarray, role: str, cell: float):
-        self.font = min(8.0, 0.34 * 72 * cell)  # points
+        self.font = min(10.0, 0.4 * 72 * cell)  # points
         self.ax, self.origin, self.side, self.role = ax, np.array(origin), len(pixels), role
         self.empty = np.ones((*pixels.shape, 3))
         rows, columns = np.nonzero(pixels)
         between = slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1)
         self.empty[between] = INSERTED if not pixels.all() else 1
-        square = np.array([(0, 0), (1, 0), (1, 1), (0, 1)])
         flat = pixels.ravel()
         self.cells = PolyCollection(
-            [self.origin + (column, row) + square for row, column in np.ndindex(pixels.shape)],
+            [self.origin + (column, row) + SQUARE for row, column in np.ndindex(pixels.shape)],
             edgecolors=np.where(flat, PALETTE["ink"], PALETTE["muted"]),
             linestyles=["-" if pixel else ":" for pixel in flat],
             linewidths=0.8,
         )
         ax.add_collection(self.cells)
+        (self.window,) = ax.plot([], [], color=PALETTE["accent"], linewidth=2, zorder=4)
         self.texts: list = []
         self.notes: list = []
 
     def label(self, text: str) -> None:
         x, y = self.origin + (self.side / 2, -0.15)
-        # The white box keeps the beams from crossing the words.
+        # The white box keeps the connecting lines from crossing the words.
         box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
         style = {"ha": "center", "va": "bottom", "fontsize": 8.5, "color": PALETTE["ink"]}
-        self.ax.text(x, y, text, bbox=box, **style)
+        self.ax.text(x, y, text, bbox=box, zorder=5, **style)
 
-    def edges(self, cells: np.ndarray):
-        """Return the (upper, lower) corners of the left and of the right edge around `cells`."""
-        (top, left), (bottom, right) = cells.min(axis=0), cells.max(axis=0) + 1
-        return [[self.origin + (x, y) for y in (top, bottom)] for x in (left, right)]
+    def outline(self, cells: np.ndarray) -> np.ndarray:
+        """Draw a line around all of `cells`, and return its corners, clockwise from upper left.
+
+        Around a dilated kernel it shows the effective size.
+        """
+        if not len(cells):
+            self.window.set_data([], [])
+            return np.empty((0, 2))
+        start, end = cells.min(axis=0)[::-1], cells.max(axis=0)[::-1] + 1
+        corners = self.origin + start + SQUARE * (end - start)
+        self.window.set_data(*corners[[0, 1, 2, 3, 0]].T)
+        return corners
 
     def paint(self, filled: np.ndarray, shaded: np.ndarray) -> None:
         """Color the cells: filled or empty, darker where shaded."""
         colors = np.where(filled[..., None], to_rgb(PALETTE[self.role]), self.empty)
-        dark = 0.3 * colors + 0.7 * np.array(to_rgb(PALETTE["kernel"]))
+        # Dark enough for light numbers even where a zero lies under the kernel.
+        dark = 0.2 * colors + 0.8 * np.array(to_rgb(PALETTE["kernel"]))
         self.cells.set_facecolor(np.where(shaded[..., None], dark, colors).reshape(-1, 3))
 
     def write(self, values: np.ndarray, white: np.ndarray) -> None:
@@ -279,15 +288,20 @@ class _Grid:
         for text, value, light in zip(self.texts, values.ravel(), white.ravel(), strict=True):
             text.set_text("" if np.isnan(value) else f"{value:g}")
             text.set_color("white" if light else PALETTE["ink"])
+        for text, place in zip(self.texts, np.ndindex(values.shape), strict=True):
+            text.set_position(self.origin + np.add(place[::-1], 0.5))
 
     def annotate(self, cells: np.ndarray, weights: np.ndarray) -> None:
-        """Write a weight small into the lower right corner of each of the cells."""
+        """Write a weight into the lower right of each of the cells, and move its number away."""
         if not self.notes:
-            style = {"ha": "right", "va": "bottom", "fontsize": 0.8 * self.font}
-            style["color"] = PALETTE["highlight"]
+            style = {"ha": "right", "va": "bottom", "fontsize": 0.9 * self.font}
+            style |= {"color": WEIGHT, "fontweight": "bold"}
             self.notes = [self.ax.text(0, 0, f"{weight:g}", **style) for weight in weights]
         for note, (row, column) in zip(self.notes, cells, strict=True):
-            note.set_position(self.origin + (column + 0.94, row + 0.96))
+            note.set_position(self.origin + (column + 0.94, row + 0.98))
+            self.texts[row * self.side + column].set_position(
+                self.origin + (column + 0.3, row + 0.33)
+            )
 
 
 class _Frames(Sequence):
@@ -338,11 +352,12 @@ def draw_step(sliding: Slide, step: int) -> Figure:
 
 
 def film_strip(sliding: Slide, title: str) -> Figure:
-    """Return a figure of three or four steps side by side, from the first to the last."""
+    """Return a figure of two or three steps side by side."""
     width, height = sliding.extent
-    panels = 4 if width < 12 else 3  # more would be too small to read
-    steps = np.unique(np.linspace(0, len(sliding) - 1, panels).round().astype(int))
-    panel = min(9.4 / len(steps), 3.2)
+    # Fewer panels where there are numbers or many cells, which would be too small to read.
+    panels = 3 if width < 12 and sliding.values is None else 2
+    steps = np.unique(np.linspace(0, len(sliding) - 1, 3).round().astype(int))[:panels]
+    panel = 6.6 / panels
     size = (panel * len(steps) + 0.2, panel * height / width + 0.65)
     fig, axes = plotting.figure(1, len(steps), title=title, size=size, squeeze=False)
     for ax, step in zip(axes[0], steps, strict=True):
@@ -354,7 +369,8 @@ def film_strip(sliding: Slide, title: str) -> Figure:
 def _set_up(sliding: Slide) -> tuple[Figure, SlideView]:
     """Return a figure that holds nothing but the two grids."""
     width, height = sliding.extent
-    scale = min(INCHES_PER_CELL, MAX_WIDTH / width)
+    cell = INCHES_PER_CELL if sliding.values is None else INCHES_PER_NUMBER
+    scale = min(cell, MAX_WIDTH / width)
     fig = Figure(figsize=(width * scale, height * scale), dpi=plotting.DPI)
     return fig, SlideView(fig.add_axes((0, 0, 1, 1)), sliding, scale)
 
