@@ -7,12 +7,21 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
 
 from tutorial_lib import exercises
+from tutorial_lib.convolution import same_padding
 from tutorial_lib.errors import InputError
 from tutorial_lib.models import unet
 
 
 def my_conv2d(x, w, s, p):
     return signal.correlate2d(np.pad(x, p), w, mode="valid")[::s, ::s]
+
+
+def output_window(x, w, row, column):
+    return x[row : row + len(w), column : column + len(w[0])] * w
+
+
+def last_zeros(i, k, s):
+    return max((-(-i // s) - 1) * s + k - i - (k - 1) // 2, 0)
 
 
 def stamp2d(x, w, s, add=True):
@@ -64,12 +73,13 @@ def bend(codes):
 
 
 RIGHT = {
-    "1.1": 16,
-    "1.2": 54,
-    "1.3": lambda i, s: -(-i // s),
-    "1.4": 73856,
-    "1.5": (15, 4),
-    "1.6": my_conv2d,
+    "1.1": lambda x, w, r, c: output_window(x, w, r, c).sum(),
+    "1.2": np.array([[0, 1, 1], [-1, 0, 1], [-1, -1, 0]]),
+    "1.3": (54, 3),
+    "1.4": lambda i, k, s: ((k - 1) // 2, last_zeros(i, k, s)),
+    "1.5": my_conv2d,
+    "1.6": lambda x, w, b: x @ w + b,
+    "1.7": [1, 2, 4, 8],
     "2.1": [1, 3, 5, 3],
     "2.2": 1,
     "2.3": (56, 1),
@@ -92,44 +102,59 @@ RIGHT = {
     "5.5": np.mean([50 / 70, 20 / 35, 10 / 15]),
 }
 WRONG = [
-    ("1.1", 7, "rows come first"),
-    ("1.2", 53, "starting position"),
-    ("1.2", 54.25, "Round down"),
-    ("1.3", lambda i, s: i // s, "SAME rounds up"),
-    ("1.3", lambda i, s: i // s + 1, "no remainder"),
-    ("1.4", 73728, "biases"),
-    ("1.5", (14, 4), "29 pixels"),
-    ("1.1", 15, "count from zero"),
-    ("1.1", [1, 2], "one number"),
-    ("1.2", 55, "rounded down"),
-    ("1.3", lambda i, s: i // s + i % s, "the output has 3 pixels"),
-    ("1.4", 73792, "128 outputs"),
-    ("1.5", (4, 15), "other way round"),
-    ("1.5", 15, "Answer with a pair"),
-    ("1.6", padded_once, "counts on both sides"),
-    ("1.6", lambda x, w, s, p: my_conv2d(x, w, s, 0), "as large as without padding"),
-    ("1.6", lambda x, w, s, p: my_conv2d(x, w, s, p).T, "of the output are exchanged"),
+    ("1.1", lambda x, w, r, c: output_window(x, w, r, c), "add the products up"),
+    ("1.1", lambda x, w, r, c: output_window(x, w, r, c).mean(), "you averaged"),
+    ("1.1", lambda x, w, r, c: output_window(x, w, 0, 0).sum(), "the first window"),
+    ("1.1", lambda x, w, r, c: output_window(x, w, c, r).sum(), "exchanged rows and columns"),
+    ("1.1", lambda x, w, r, c: output_window(x, np.ones_like(w), r, c).sum(), "by the kernel"),
+    ("1.1", lambda x, w, r, c: output_window(x, w[::-1, ::-1], r, c).sum(), "flipped"),
+    ("1.2", np.ones((3, 3)), "outputs 9"),
+    ("1.2", np.ones(9), "array of 3×3"),
+    ("1.2", np.array([[1, 1, 0], [1, 0, -1], [0, -1, -1]]), "other diagonal; mirror"),
+    ("1.2", np.array([[0, -1, -1], [1, 0, -1], [1, 1, 0]]), "should be positive"),
+    ("1.2", np.array([[-1, 0, 1]] * 3), "On the other diagonal edge"),
+    ("1.3", (53, 3), "starting position"),
+    ("1.3", (54.25, 3), "Round down"),
+    ("1.3", (55, 3), "rounded down"),
+    ("1.3", (54, 4), "fewer do too"),
+    ("1.3", (54, 2), "54 are needed"),
+    ("1.3", 54, "Answer with a pair"),
+    ("1.4", same_padding, "padding of SAME"),
+    ("1.4", lambda i, k, s: (0, 0), "centered on pixel 1"),
+    ("1.4", lambda i, k, s: ((k - 1) // 2, (k - 1) // 2), "more than needed"),
+    ("1.4", lambda i, k, s: ((k - 1) // 2, 0), "the output has"),
+    ("1.6", lambda x, w, b: x @ w, "left the bias out"),
+    ("1.6", lambda x, w, b: x @ w - b, "subtracted"),
+    ("1.6", lambda x, w, b: (x @ w + b).sum(axis=2), "the output is (3, 5, 4)"),
+    ("1.6", lambda x, w, b: 2 * (x @ w + b), "vector of channels"),
+    ("1.7", [1, 1, 1, 1], "receptive field is 9"),
+    ("1.7", [4, 4, 4, 4], "never read"),
+    ("1.7", [1] * 15, "four are enough"),
+    ("1.7", 4, "list of dilations"),
+    ("1.5", padded_once, "counts on both sides"),
+    ("1.5", lambda x, w, s, p: my_conv2d(x, w, s, 0), "as large as without padding"),
+    ("1.5", lambda x, w, s, p: my_conv2d(x, w, s, p).T, "of the output are exchanged"),
     (
-        "1.6",
+        "1.5",
         lambda x, w, s, p: my_conv2d(np.pad(x, ((0, 2 * p), (0, 2 * p))), w, s, 0),
         "are on one side",
     ),
-    ("1.6", lambda x, w, s, p: my_conv2d(x, w, s, p).astype(int), "cuts off"),
-    ("1.6", lambda x, w, s, p: None, "returns nothing"),
-    ("1.6", lambda x, w, s, p: my_conv2d(x, w, 1, p), "skip to every s-th"),
-    ("1.6", lambda x, w, s, p: my_conv2d(x, w, s, p)[1:, 1:], "starting position"),
-    ("1.6", lambda x, w, s, p: my_conv2d(x, w, s, p)[0], "should have the shape (3, 3)"),
-    ("1.6", lambda x, w, s, p: my_conv2d(x, w[::-1, ::-1], s, p), "flipped the kernel"),
-    ("1.6", lambda x, w, s, p: my_conv2d(x, w.T, s, p), "of the kernel are exchanged"),
-    ("1.6", lambda x, w, s, p: my_conv2d(x.T, w, s, p), "of the input are exchanged"),
-    ("1.6", lambda x, w, s, p: my_conv2d(np.pad(x, p, "edge"), w, s, 0), "adds zeros"),
+    ("1.5", lambda x, w, s, p: my_conv2d(x, w, s, p).astype(int), "cuts off"),
+    ("1.5", lambda x, w, s, p: None, "returns nothing"),
+    ("1.5", lambda x, w, s, p: my_conv2d(x, w, 1, p), "skip to every s-th"),
+    ("1.5", lambda x, w, s, p: my_conv2d(x, w, s, p)[1:, 1:], "starting position"),
+    ("1.5", lambda x, w, s, p: my_conv2d(x, w, s, p)[0], "should have the shape (3, 3)"),
+    ("1.5", lambda x, w, s, p: my_conv2d(x, w[::-1, ::-1], s, p), "flipped the kernel"),
+    ("1.5", lambda x, w, s, p: my_conv2d(x, w.T, s, p), "of the kernel are exchanged"),
+    ("1.5", lambda x, w, s, p: my_conv2d(x.T, w, s, p), "of the input are exchanged"),
+    ("1.5", lambda x, w, s, p: my_conv2d(np.pad(x, p, "edge"), w, s, 0), "adds zeros"),
     (
-        "1.6",
+        "1.5",
         lambda x, w, s, p: my_conv2d(x, w, 1, p)[tuple([slice(len(my_conv2d(x, w, s, p)))] * 2)],
         "one pixel apart",
     ),
-    ("1.6", lambda x, w, s, p: 2 * my_conv2d(x, w, s, p), "Check your first output"),
-    ("1.6", in_place, "changed its input"),
+    ("1.5", lambda x, w, s, p: 2 * my_conv2d(x, w, s, p), "Check your first output"),
+    ("1.5", in_place, "changed its input"),
     ("2.1", [3, 5], "gathers"),
     ("2.1", [1, 1, 2, 2, 3, 3], "with stride 2"),
     ("2.1", 5, "a list of numbers"),
@@ -286,7 +311,7 @@ def test_blanks_beside_their_tools_are_open(name):
 
 
 def test_code_that_raises_is_quoted():
-    verdict = exercises.grade("1.3", lambda i, s: i / 0)
+    verdict = exercises.grade("1.4", lambda i, k, s: i / 0)
     assert verdict.state == "wrong" and "ZeroDivisionError" in verdict.message
 
 

@@ -5,74 +5,148 @@ from __future__ import annotations
 import numpy as np
 
 from tutorial_lib import convolution
-from tutorial_lib.exercises import Wrong, answered, array, exercise, expect, number, pair
+from tutorial_lib.exercises import (
+    Wrong,
+    answered,
+    array,
+    exercise,
+    expect,
+    expect_close,
+    number,
+    pair,
+)
 
 
 @exercise("1.1")
-def one_output_pixel(answer) -> str:
-    hints = {
-        7: "That window starts at x[2, 1]: rows come first.",
-        11: "That window starts at x[1, 1]; one more to the right.",
-        15: "Rows and columns count from zero; that window starts at x[0, 1].",
-        9: "There are nine ones, but each is multiplied with the pixel under it.",
-    }
-    expect(number(answer), 16, hints, "Add up the nine numbers of the window x[1:4, 2:5].")
-    return "Nine products, one sum. Divided by nine it would be a blur."
+def output_pixel(function) -> str:
+    rng = np.random.default_rng(0)
+    for shape, kernel, row, column in [((5, 5), (3, 3), 1, 2), ((6, 4), (2, 3), 4, 0)]:
+        x, w = rng.integers(1, 9, shape), rng.integers(1, 9, kernel)
+        got, y = array(function(x, w, row, column)), _valid(x, w)
+        case = f"For a {shape[0]}×{shape[1]} input and row {row}, column {column}"
+        if got.ndim:
+            raise Wrong(f"{case} you return the shape {got.shape}; add the products up.")
+        mistakes = {
+            "you flipped the kernel: that is the convolution of mathematics.": _valid(
+                x, w[::-1, ::-1]
+            )[row, column],
+            "you averaged; the output is the sum of the products.": y[row, column] / w.size,
+            "you added up the window; multiply it by the kernel first.": _valid(x, np.ones_like(w))[
+                row, column
+            ],
+            "you used the first window; start it at x[row, column].": y[0, 0],
+        }
+        if column < y.shape[0] and row < y.shape[1]:
+            mistakes["you exchanged rows and columns."] = y[column, row]
+        otherwise = f"{case} the output is {y[row, column]}, not {got}."
+        hints = {f"{case} {hint}": wrong for hint, wrong in mistakes.items()}
+        expect_close(got, y[row, column], hints, otherwise)
+    return "This sum, at every position, is all that a convolution computes."
 
 
 @exercise("1.2")
+def diagonal_kernel(answer) -> str:
+    kernel = array(answer)
+    if kernel.shape != (3, 3) or kernel.dtype.kind not in "iuf":
+        raise Wrong(f"The kernel should be an array of 3×3 numbers; yours has {kernel.shape}.")
+    upper_right = np.array([[0.5, 1, 1], [0, 0.5, 1], [0, 0, 0.5]])
+    if not np.isclose(kernel.sum(), 0):
+        raise Wrong(
+            f"On a constant image of ones it outputs {kernel.sum():g}, the sum of its weights; "
+            "make them add up to 0."
+        )
+    wanted, other = (kernel * upper_right).sum(), (kernel * upper_right[:, ::-1]).sum()
+    if np.isclose(wanted, 0) and not np.isclose(other, 0):
+        raise Wrong("It detects the other diagonal; mirror it from left to right.")
+    if not np.isclose(other, 0):
+        raise Wrong(
+            f"On the other diagonal edge it outputs {other:g}, not 0; exchanging rows and columns "
+            "from the other corner must change the sign of each weight."
+        )
+    if wanted <= 0 or np.isclose(wanted, 0):
+        raise Wrong(
+            f"Where the upper right is brighter it outputs {wanted:g}; it should be positive. "
+            "Weights there should be positive, those in the lower left negative."
+        )
+    return "Its weights add up to 0, so that the brightness of the scene does not matter."
+
+
+@exercise("1.3")
 def alexnet(answer) -> str:
-    answer = number(answer)
-    if isinstance(answer, float) and answer != int(answer):
+    size, zeros = pair(answer, "size, zeros")
+    size, zeros = number(size), number(zeros)
+    if size != int(size):
         raise Wrong("A size is an integer: the kernel cannot stop halfway. Round down, then add 1.")
     hints = {
         53: "You counted the steps; the starting position is one more output.",
         55: "55 is in the paper, but 213 / 4 rounded down gives 53 steps, not 54.",
     }
-    expect(answer, 54, hints, "Put i=224, k=11, s=4, p=0 into ⌊(i + 2p - k) / s⌋ + 1.")
-    return "The feature maps in the paper are 55 wide: it must have padded, or used 227 pixels."
-
-
-@exercise("1.3")
-def same_output_size(function) -> str:
-    for i, s in [(6, 2), (5, 2), (7, 3), (8, 3), (10, 4), (4, 4), (9, 1)]:
-        expected, got = -(-i // s), answered(function(i, s))
-        if got == i // s != expected:
-            raise Wrong(f"For i={i}, s={s} you rounded down; SAME rounds up.")
-        if got == i // s + 1 != expected:
-            raise Wrong(f"For i={i}, s={s} there is no remainder, so nothing is to be added.")
-        if got != expected:
-            raise Wrong(f"For i={i}, s={s} the output has {expected} pixels, not {got}.")
-    return "The kernel size does not matter."
+    expect(size, 54, hints, "Put i=224, k=11, s=4, p=0 into ⌊(i + 2p - k) / s⌋ + 1.")
+    hints = {
+        2: "With 2 zeros the kernel takes ⌊215 / 4⌋ = 53 steps; 54 are needed.",
+        4: "4 zeros do, but fewer do too: they need not be the same at both ends.",
+        6: "That is the most that gives 55; look for the least.",
+    }
+    expect(zeros, 3, hints, "For 55 outputs the kernel takes 54 steps: 224 + zeros - 11 ≥ 54·4.")
+    return "224 + 3 = 227, the input size that most implementations of AlexNet use."
 
 
 @exercise("1.4")
-def parameters(answer) -> str:
-    hints = {
-        3 * 3 * 64 * 128 + 64: "There is one bias for each of the 128 outputs, not the 64 inputs.",
-        3 * 3 * 64 * 128: "You left the biases out: one for each output channel.",
-        3 * 3 * 128: "Each kernel reads all 64 input channels.",
-        (3 * 3 * 64 + 64) * 128: "There is one bias for each output channel, not for each input.",
-        (3 * 64 + 1) * 128: "A 3×3 kernel has nine cells, not three.",
-    }
-    otherwise = "Each of the 128 kernels has 3·3·64 weights and one bias."
-    expect(number(answer), 73856, hints, otherwise)
-    return "The number is the same for every image size."
-
-
-@exercise("1.5")
-def receptive_fields(answer) -> str:
-    plain, dilated = pair(answer, "plain layers, dilated layers")
-    if (plain, dilated) == (4, 15):
-        raise Wrong("The other way round: plain layers first.")
-    hints = {14: "Each layer adds 2 to a field that starts at 1: 14 layers see 29 pixels."}
-    otherwise = "A 3×3 convolution with stride 1 adds 2 pixels to the field, starting from 1."
-    expect(number(plain), 15, hints, otherwise)
-    expect(number(dilated), 4, {}, "A dilation of d makes the layer add 2d: 1 + 2 + 4 + 8 + 16.")
-    return "Dilations that double make the receptive field grow exponentially with depth."
+def aligned_padding(function) -> str:
+    for i, k, s in [(32, 3, 2), (32, 7, 2), (33, 3, 2), (32, 3, 1), (30, 5, 4), (9, 1, 2)]:
+        before, after = pair(answered(function(i, k, s)), "before, after")
+        case, o = f"For i={i}, k={k}, s={s}", -(-i // s)
+        center = (k - 1) // 2 - before
+        if (before, after) == convolution.same_padding(i, k, s) and center:
+            raise Wrong(
+                f"{case} you have the padding of SAME, {before, after}; its output 0 is centered "
+                f"on pixel {center}, that of the shortcut on pixel 0."
+            )
+        if center:
+            raise Wrong(f"{case} output 0 is centered on pixel {center}, not on pixel 0.")
+        size = (i + before + after - k) // s + 1
+        if size != o:
+            raise Wrong(f"{case} the output has {size} pixels, that of the shortcut {o}.")
+        if after != max((o - 1) * s + k - i - before, 0):
+            raise Wrong(f"{case} {after} zeros after the image are more than needed.")
+    return "SAME puts the odd zero at the other end, which shifts one branch by a pixel."
 
 
 @exercise("1.6")
+def pointwise_convolution(function) -> str:
+    rng = np.random.default_rng(0)
+    x, w, b = rng.integers(-4, 5, (3, 5, 2)), rng.integers(-4, 5, (2, 4)), np.arange(1, 5)
+    got, expected = array(function(x, w, b)), np.einsum("hwc,co->hwo", x, w) + b
+    if got.shape != expected.shape:
+        raise Wrong(f"For x {x.shape} and w {w.shape} the output is {expected.shape}: {got.shape}.")
+    hints = {
+        "You left the bias out.": expected - b,
+        "You subtracted the bias.": expected - 2 * b,
+    }
+    expect_close(got, expected, hints, "Each pixel is a vector of channels; multiply it by w.")
+    return "This one line is the score layer of a fully convolutional network."
+
+
+@exercise("1.7")
+def dilated_stack(answer) -> str:
+    dilations = array(answer)
+    if dilations.ndim != 1 or dilations.dtype.kind not in "iu" or np.any(dilations < 1):
+        raise Wrong("Answer with a list of dilations, such as [1, 1]; each is at least 1.")
+    if len(dilations) > 4:
+        raise Wrong(f"You use {len(dilations)} layers; four are enough.")
+    reached = {0}
+    for d in dilations.tolist():
+        reached = {place + offset for place in reached for offset in (-d, 0, d)}
+    field = max(reached) - min(reached) + 1
+    if field < 31:
+        raise Wrong(f"Your receptive field is {field}: each layer adds 2d to a field of 1.")
+    if len(reached) < field:
+        gaps = field - len(reached)
+        raise Wrong(f"Your field spans {field} pixels, but {gaps} of them are never read.")
+    return f"It sees {field} pixels; without dilation four layers see 9."
+
+
+@exercise("1.5")
 def own_convolution(function) -> str:
     rng = np.random.default_rng(0)
     for i, k, s, p in [(5, 3, 1, 0), (6, 3, 1, 3), (6, 3, 2, 0), (7, 4, 2, 2), (4, 1, 3, 0)]:
@@ -89,6 +163,10 @@ def own_convolution(function) -> str:
     if not np.allclose(function(np.ones((2, 2), int), np.full((2, 2), 0.125), 1, 0), 0.5):
         raise Wrong("For integer pixels and weights of 1/8: your output cuts off the fractions.")
     return "You have written a convolution layer. All that is missing is channels, and training."
+
+
+def _valid(x: np.ndarray, w: np.ndarray) -> np.ndarray:
+    return _convolve(x, w, 1, 0)
 
 
 def _convolve(x, w, s, p) -> np.ndarray:

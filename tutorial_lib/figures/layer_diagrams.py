@@ -1,0 +1,123 @@
+"""Diagrams of layers: what one output value of a convolution, or of a stack of them, depends on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.colors import to_rgb
+from matplotlib.patches import Polygon, Rectangle
+
+from tutorial_lib.convolution import output_size
+from tutorial_lib.errors import InputError
+from tutorial_lib.figures import plotting
+from tutorial_lib.figures.plotting import PALETTE
+
+SLANT = np.array([[1.0, 0.0], [0.45, 0.5]])  # of a plane: where its columns and its rows run
+CHANNELS = ("#C44536", "#3F8F4F", "#3B6FD8")  # red, green and blue, dark enough for white paper
+
+
+def show_channels(side: int = 5, kernel: int = 3, *, title: str, alt: str) -> None:
+    """Show how two kernels turn three input channels into two feature maps.
+
+    Args:
+        side, kernel: Sizes of the input and of the kernels.
+        title, alt: As for `plotting.figure` and `plotting.show`.
+    """
+    fig, ax = plotting.figure(title=title, size=(6.6, 4.0))
+    out, height = side - kernel + 1, 3.6
+    window = [(row, column) for row in range(kernel) for column in range(kernel)]
+    for number, color in enumerate(CHANNELS):
+        _plane(ax, (0, number * height), side, color, {cell: 0.85 for cell in window})
+    for number in range(2):
+        y = 1.0 + number * 5.4
+        for part, color in enumerate(CHANNELS):
+            _plane(ax, (9.6, y + part * 1.25), kernel, color, {cell: 0.85 for cell in window})
+        _plane(ax, (16.6, y + 0.9), out, PALETTE["output"], {(0, 0): 0.95})
+        for channel in range(3):
+            start = channel * height + 0.75
+            _arrow(ax, (5.0, start), (9.3, y + 0.6 + 1.25 * channel), PALETTE["muted"])
+        _arrow(ax, (14.3, y + 1.7), (16.4, y + 1.7), PALETTE["ink"])
+        ax.text(15.3, y + 1.3, "sum\n+ bias", ha="center", va="bottom", fontsize=9)
+        ax.text(9.3, y - 0.15, f"kernel {number + 1}: {kernel}×{kernel}×3", fontsize=9)
+        ax.text(16.6, y + 0.6, f"feature map {number + 1}", fontsize=9)
+    ax.text(0, -0.3, f"input: {side}×{side}×3", fontsize=9)
+    ax.set_xlim(-0.2, 22)
+    ax.set_ylim(11.0, -1.0)
+    plotting.bare(ax)
+    plotting.show(fig, alt=alt)
+
+
+def show_receptive_fields(
+    stacks: dict[str, Sequence[tuple[int, int, int]]], size: int, *, title: str, alt: str
+) -> None:
+    """Show, along one axis, which values of each layer the middle output value depends on.
+
+    Args:
+        stacks: One panel each, caption → (kernel, stride, dilation) of each layer, first first.
+        size: Of the input.
+        title, alt: As for `plotting.figure` and `plotting.show`.
+
+    Raises:
+        InputError: if the kernels do not fit.
+    """
+    layers = max(len(stack) for stack in stacks.values())
+    if layers > 6:
+        raise InputError(f"a stack of {layers} layers cannot be drawn; use at most 6")
+    height = 0.45 + 0.52 * layers
+    fig, axes = plotting.figure(
+        len(stacks), title=title, size=(6.6, 0.5 + len(stacks) * height), squeeze=False
+    )
+    for ax, (caption, stack) in zip(axes.flat, stacks.items(), strict=True):
+        _draw_stack(ax, stack, size)
+        ax.set_title(caption, fontsize=10)
+        ax.set_xlim(-3.2 - size * 0.08, size + 0.2)
+        plotting.bare(ax)
+    plotting.show(fig, alt=alt)
+
+
+def _draw_stack(ax, stack, size: int) -> None:
+    """Draw the input at the bottom, each layer above, and lines to what a marked cell reads."""
+    sizes, centers = [size], [np.arange(size) + 0.5]
+    for k, s, d in stack:
+        sizes.append(output_size(sizes[-1], k, s, 0, d))
+        first = d * (k - 1) / 2  # the middle of the first window, in cells of the layer below
+        index = first + s * np.arange(sizes[-1])
+        centers.append(np.interp(index, np.arange(sizes[-2]), centers[-1]))
+    marked = {sizes[-1] // 2}
+    for layer in range(len(stack), -1, -1):
+        y = 1.3 * layer
+        role = "input" if layer == 0 else "output"
+        for cell, x in enumerate(centers[layer]):
+            color = PALETTE[role] if cell in marked else "white"
+            box = {"facecolor": color, "edgecolor": PALETTE["ink"], "linewidth": 0.7, "zorder": 2}
+            ax.add_patch(Rectangle((x - 0.4, y - 0.3), 0.8, 0.6, **box))
+        label = "input" if layer == 0 else f"layer {layer}"
+        ax.text(-0.6, y, label, ha="right", va="center", fontsize=9)
+        if layer == 0:
+            break
+        k, s, d = stack[layer - 1]
+        below = set()
+        for cell in marked:
+            for read in cell * s + d * np.arange(k):
+                below.add(int(read))
+                ends = [centers[layer][cell], centers[layer - 1][read]], [y - 0.3, y - 1.0]
+                ax.plot(*ends, color=PALETTE["kernel"], linewidth=0.7, zorder=1)
+        marked = below
+    ax.set_ylim(-0.5, 1.3 * len(stack) + 0.5)
+
+
+def _plane(ax, corner, side: int, color: str, opacity: dict) -> None:
+    """Draw a slanted square of cells; `opacity` gives that of the cells that stand out."""
+    for row in range(side):
+        for column in range(side):
+            cell = np.array([(0, 0), (1, 0), (1, 1), (0, 1)]) + (column, row)
+            place = np.array(corner) + cell @ SLANT
+            alpha = opacity.get((row, column), 0.25)
+            style = {"edgecolor": PALETTE["ink"], "linewidth": 0.6}
+            ax.add_patch(Polygon(place, facecolor=(*to_rgb(color), alpha), **style))
+
+
+def _arrow(ax, start, end, color: str) -> None:
+    style = {"arrowstyle": "-|>", "color": color, "linewidth": 1.0, "shrinkA": 0, "shrinkB": 0}
+    ax.annotate("", end, start, arrowprops=style)
