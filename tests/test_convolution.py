@@ -308,7 +308,6 @@ IMAGE, KERNEL = np.ones((1, 4, 4, 1)), np.ones((2, 2, 1, 1))
         lambda bad: conv.insert_zeros(bad, 2),
         lambda bad: conv.receptive_field([(3, bad)]),
         lambda bad: conv.receptive_field([(3,), bad]),
-        lambda bad: conv.parameter_count(3, 3, bad),
         lambda bad: conv.conv2d(bad, KERNEL),
     ],
 )
@@ -332,18 +331,6 @@ def test_receptive_field_of_vgg16():
     assert conv.receptive_field([*stack, (7, 1)])[-1] == (404, 32)
 
 
-def test_counts_of_the_first_layer_of_vgg16():
-    assert conv.parameter_count(3, 3, 64) == 1792
-
-
-def test_counts_of_a_depthwise_layer_equal_keras():
-    import keras
-
-    layer = keras.layers.Conv2D(32, 3, groups=16)
-    layer.build((None, None, None, 16))
-    assert conv.parameter_count(3, 16, 32, groups=16) == layer.count_params()
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -362,7 +349,6 @@ def test_counts_of_a_depthwise_layer_equal_keras():
         (lambda: conv.conv2d(np.ones((4, 4)), np.ones((2, 2))), "expected x"),
         (lambda: conv.receptive_field([(3, 0)]), "s=0 is impossible"),
         (lambda: conv.transposed_output_size(3, 3, 2, output_padding=0.5), "padding=0.5 is imp"),
-        (lambda: conv.parameter_count(3, 10, 5, groups=4), "groups=4 must divide the 10 and 5"),
         (lambda: conv.insert_zeros(np.ones((1, 2, 2, 1)), 0), "s=0 is impossible"),
         (
             lambda: conv.conv2d(np.ones((1, 4, 4, 1)), np.ones((2, 2, 1, 1)), (1, 1, 1)),

@@ -293,21 +293,6 @@ def receptive_field(stack: Sequence[tuple[int, ...]]) -> list[tuple[int, int]]:
     return pairs
 
 
-def parameter_count(
-    kernel: Pair, inputs: int, outputs: int, bias: bool = True, groups: int = 1
-) -> int:
-    """Return the number of weights and biases of a convolution, whatever the image size.
-
-    Raises:
-        InputError: if a number is no whole number, or `groups` does not divide the channels.
-    """
-    height, width = _pair(k=kernel)
-    inputs, outputs, groups = _whole(inputs=inputs, outputs=outputs, groups=groups)
-    if inputs % groups or outputs % groups:
-        raise InputError(f"groups={groups} must divide the {inputs} and {outputs} channels")
-    return (height * width * (inputs // groups) + bool(bias)) * outputs
-
-
 class _Axis(NamedTuple):
     """How the windows lie along one axis of the direct convolution."""
 
