@@ -276,7 +276,7 @@ def test_the_command_fetches_only_the_images_with_cats(coco_server, tmp_path):
     assert run(*arguments).exit_code == 0 and not coco_server.requests
     result = run("list")
     assert "coco-cats  COCO 2017" in result.output and "5 of 123,287 images" in result.output
-    assert "fetch voc2012" in result.output
+    assert "(not here; `tutorial data fetch voc2012`" in result.output
     result = run("fetch", "imagenet")
     assert result.exit_code == 1 and "choose one of mnist, coco" in result.output
 

@@ -33,13 +33,6 @@ def save(tmp_path):
     return save
 
 
-def test_sideways_photographs_are_turned_upright(save):
-    exif = Image.Exif()
-    for orientation, expected in ((3, COLORS[::-1, ::-1]), (6, np.rot90(COLORS, -1))):
-        exif[0x0112] = orientation
-        assert np.array_equal(read_photograph(save(COLORS, "a.png", exif=exif)), expected)
-
-
 def test_every_orientation_is_turned_as_pillow_would(save):
     exif = Image.Exif()
     for orientation in range(10):

@@ -34,7 +34,8 @@ def check_choice(name: str, value, choices):
     Raises:
         InputError: if it is not; the message lists the choices.
     """
-    if value not in choices:
+    # 8.0 and True equal whole numbers, but no choice is a float or a truth value.
+    if isinstance(value, bool | float) or value not in choices:
         raise InputError(
             f"{name}={_shown(value)} is not known; choose one of {', '.join(map(str, choices))}"
         )

@@ -272,7 +272,11 @@ def list_data() -> None:
     for name, file in download.DATASETS.items():
         here = download.what_is_here(name, data_home())
         size = f"{file.size / 1e6:,.0f} MB{images.get(name, '')}"
-        state = here if here == "here" else f"{here}`tutorial data fetch {name}`, {size}"
+        state = (
+            here
+            if here == "here"
+            else f"{here or 'not here; '}`tutorial data fetch {name}`, {size}"
+        )
         click.echo(f"{name:10} {file.terms} ({state})")
 
 

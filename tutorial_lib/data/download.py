@@ -143,11 +143,12 @@ def fetch(
 
 
 def what_is_here(name: str, home: Path) -> str:
-    """Return "here" if a dataset is in the data folder, "" if not, or how much of COCO is."""
+    """Return "here" if a dataset is in the data folder, "" if nothing is, or how much of COCO."""
     if name in COMPLETE:
         return "here" if (home / COMPLETE[name]).is_file() else ""
     count = sum(1 for _ in (home / "coco").glob("*2017/*.jpg"))
-    return "here" if count == COCO_IMAGES else f"{count:,} of {COCO_IMAGES:,} images are here; "
+    part = f"{count:,} of {COCO_IMAGES:,} images are here; " if count else ""
+    return "here" if count == COCO_IMAGES else part
 
 
 def _fetch_coco(file, root: Path, get, echo, categories, splits, limit) -> None:
