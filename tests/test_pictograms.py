@@ -260,3 +260,14 @@ def test_a_killed_build_leaves_nothing_under_the_final_name(tmp_path):
     os.utime(partial, (0, 0))
     cache.cached_folder(tmp_path / "tree", lambda folder: None)
     assert list(tmp_path.iterdir()) == [tmp_path / "tree"]
+
+
+def test_the_members_of_a_group_touch():
+    spec = dataclasses.replace(COCO_SPEC, groups=1.0, objects=(1, 1), distractors=(0, 0))
+    gaps, sizes = [], set()
+    for index in range(24):
+        found = pictograms.compose(spec, 1, index).instances
+        edges = sorted(np.flatnonzero(one.mask.any(axis=0))[[0, -1]].tolist() for one in found)
+        sizes.add(len(edges))
+        gaps += [b[0] - a[1] for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    assert max(sizes) > 2 and np.mean(np.array(gaps) <= 1) > 0.8

@@ -52,6 +52,8 @@ DISTRACTORS = (
     "balloon", "guitar-acoustic", "shield", "food-apple", "hat-fedora", "puzzle", "snail",
 )  # fmt: skip
 
+GROUP_SIZES = (2, 2, 2, 2, 2, 3, 3, 3, 3, 6)  # each as likely as it occurs here
+
 
 def _cloud(rng: np.random.Generator, size: tuple[int, int], cell: int) -> np.ndarray:
     """Return smooth noise, int32 (height, width) from 0 to 255, with lumps of `cell` pixels."""
@@ -183,6 +185,7 @@ class SceneSpec:
         texture_cue: Share of the objects that wear the material of their class; the others wear
             one of any class. At 0 only the shape tells what a thing is.
         distractors: (least, most) things without a class.
+        groups: Share of the wanted objects that stand in a group of two to six that touch.
     """
 
     categories: tuple[str, ...]
@@ -194,6 +197,7 @@ class SceneSpec:
     occlusion: float = 0.4
     texture_cue: float = 0.7
     distractors: tuple[int, int] = (0, 2)
+    groups: float = 0.0
 
     def __post_init__(self):
         known, counts = ", ".join(LOOKS), (*self.objects, *self.distractors)
@@ -208,6 +212,7 @@ class SceneSpec:
             "distractors must be 0 <= least <= most": 0 <= counts[2] <= counts[3],
             "occlusion must lie between 0 and 1": 0 <= self.occlusion <= 1,
             "texture_cue must lie between 0 and 1": 0 <= self.texture_cue <= 1,
+            "groups must lie between 0 and 1": 0 <= self.groups <= 1,
         }
         for expected, valid in checks.items():
             if not valid:
@@ -352,14 +357,22 @@ def compose(spec: SceneSpec, seed: int, index: int) -> Scene:
     image = _background(rng, size)
     placed: list[tuple[str, np.ndarray, np.ndarray, tuple]] = []
     for category in _draw_things(rng, spec):
-        for _ in range(20):  # a place where it does not hide too much of another
-            outer, inner = _place(rng, category, size, spec)
-            cover = _cover(outer, size)
-            if _hidden_share(cover, placed) <= spec.occlusion and (cover > 127).sum() > 40:
-                image = _paint(rng, image, category, cover, inner, spec.texture_cue)
-                placed = [(c, m & (cover <= 127), w, o) for c, m, w, o in placed]
-                placed.append((category, cover > 127, cover > 127, outer))
-                break
+        count = 1
+        if spec.groups and category == spec.wanted and rng.random() < spec.groups:
+            count = int(rng.choice(GROUP_SIZES))
+        neighbor = None
+        for _ in range(count):
+            for _ in range(20):  # a place where it does not hide too much of another
+                outer, inner = _place(rng, category, size, spec, count)
+                if neighbor is not None:
+                    outer, inner = _beside(rng, outer, inner, neighbor)
+                cover = _cover(outer, size)
+                if _hidden_share(cover, placed) <= spec.occlusion and (cover > 127).sum() > 40:
+                    image = _paint(rng, image, category, cover, inner, spec.texture_cue)
+                    placed = [(c, m & (cover <= 127), w, o) for c, m, w, o in placed]
+                    placed.append((category, cover > 127, cover > 127, outer))
+                    neighbor = outer
+                    break
     instances = tuple(
         Instance(category, mask, tuple(polygon / FINE for polygon in outer))
         for category, mask, _, outer in placed
@@ -417,10 +430,25 @@ def _background(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
     return np.minimum(pixels * gain // 256, 255)
 
 
-def _place(rng: np.random.Generator, category: str, size: tuple[int, int], spec: SceneSpec):
-    """Bend, turn, scale and shift a glyph; return its polygons in fine pixels, whole numbers."""
+def _beside(rng: np.random.Generator, outer, inner, neighbor):
+    """Shift the polygons of an object to the left or right of another, so that the two touch."""
+    low, high = (getattr(np.concatenate(outer), end)(axis=0) for end in ("min", "max"))
+    left, right = (getattr(np.concatenate(neighbor), end)(axis=0) for end in ("min", "max"))
+    overlap = 0.12 * (high - low)[0]
+    to_left = rng.random() < 0.5
+    x = left[0] - high[0] + overlap if to_left else right[0] - low[0] - overlap
+    shift = np.rint([x, right[1] - high[1] + (rng.random() - 0.5) * overlap])
+    return tuple(p + shift for p in outer), tuple(p + shift for p in inner)
+
+
+def _place(rng: np.random.Generator, category: str, size, spec: SceneSpec, count: int = 1):
+    """Bend, turn, scale and shift a glyph; return its polygons in fine pixels, whole numbers.
+
+    The objects of a group are smaller, so that `count` of them fit into the image.
+    """
     shape = glyph(str(rng.choice(LOOKS[category].glyphs if category in LOOKS else (category,))))
     length = FINE * min(size) * (spec.scale[0] + rng.random() * (spec.scale[1] - spec.scale[0]))
+    length = length / math.sqrt(count) ** 0.9 if count > 1 else length
     turn = math.radians(18 * (2 * rng.random() - 1))
     mirror = -1 if rng.random() < 0.5 else 1
     squeeze = 0.8 + 0.4 * rng.random(2)
