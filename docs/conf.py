@@ -92,6 +92,8 @@ html_theme_options = {
     if repository()
     else {},
     "home_page_in_toc": False,
+    # Its search field would bring a second menu button, and the theme wires only the first.
+    "navbar_persistent": [],
     "show_navbar_depth": 1,
     "show_toc_level": 2,
     "search_bar_text": "Search",

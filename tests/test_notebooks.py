@@ -117,7 +117,9 @@ def test_at_least_four_exercises_each_with_a_folded_solution_that_passes(noteboo
     solutions = [cell for cell in code(notebook) if "solution" in tags(cell)]
     assert len(solutions) >= 4
     for cell in solutions:
-        assert "hide-input" in tags(cell) and cell["metadata"]["jupyter"]["source_hidden"]
+        folded = {"source_hidden": True, "outputs_hidden": True}
+        assert "hide-input" in tags(cell) and cell["metadata"]["jupyter"] == folded
+        assert text(cell).startswith(canonical.SOLUTION_LINE)
         assert text({"source": cell["outputs"][-1]["text"]}).startswith("✓")
     open_ones = [c for c in code(notebook) if "".join(map(str, c["outputs"])).count("○ Exercise")]
     assert len(open_ones) == len(solutions)

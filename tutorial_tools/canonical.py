@@ -17,7 +17,9 @@ from tutorial_lib.errors import InputError, write_atomically
 from tutorial_lib.notebook import is_record
 from tutorial_tools import report, runner
 
-KEPT_CELL_METADATA = ("tags", "jupyter")
+KEPT_CELL_METADATA = ("tags", "jupyter", "slideshow")
+# JupyterLab shows the first line of a folded cell, so it must not be the answer.
+SOLUTION_LINE = "# Solution: click to open\n"
 # A widget lives in the kernel that made it; stored, it would be an error message.
 DROPPED_MEDIA = ("application/vnd.jupyter.widget-view+json",)
 NOTEBOOK_METADATA = {
@@ -33,9 +35,9 @@ NOTEBOOK_METADATA = {
 def canonical(notebook: dict) -> str:
     """Return the one text that a notebook has in git.
 
-    It has the sources, outputs, execution counts, tags and hidden sources, without what changes
+    It has the sources, outputs, execution counts, tags and folded cells, without what changes
     from run to run or from editor to editor: times, editor state, widgets, and the measurements of
-    `notebook.record`.
+    `notebook.record`. Every solution is folded, whatever its author has left open.
     """
     cells = []
     for cell in notebook["cells"]:
@@ -46,11 +48,29 @@ def canonical(notebook: dict) -> str:
             "source": _as_lines(cell["source"]),
         }
         if cell["cell_type"] == "code":
+            if is_solution(cell):
+                _fold(clean)
             clean["execution_count"] = cell["execution_count"]
             clean["outputs"] = [canonical_output(o) for o in cell["outputs"] if not is_record(o)]
         cells.append(clean)
     whole = {"cells": cells, "metadata": NOTEBOOK_METADATA, "nbformat": 4, "nbformat_minor": 5}
     return json.dumps(whole, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def is_solution(cell: dict) -> bool:
+    """Return whether a cell is tagged as the solution of an exercise."""
+    return "solution" in cell["metadata"].get("tags", [])
+
+
+def _fold(cell: dict) -> None:
+    """Hide the source and the outputs of a code cell; both open with a click."""
+    tags = cell["metadata"]["tags"]
+    cell["metadata"] |= {
+        "tags": tags if "hide-input" in tags else [*tags, "hide-input"],
+        "jupyter": {"source_hidden": True, "outputs_hidden": True},
+    }
+    if cell["source"][:1] != [SOLUTION_LINE]:
+        cell["source"].insert(0, SOLUTION_LINE)
 
 
 def canonical_output(output: dict) -> dict:
