@@ -50,8 +50,8 @@ test-fast: $(INSTALLED) ## run the tests that need no notebook and little time, 
 report: $(INSTALLED) ## show where the time of the last run and of the last tests went
 	@$(BIN)/tutorial report
 
-lab: $(INSTALLED) ## open the notebooks in JupyterLab
-	@$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks/01_convolution_arithmetic.ipynb
+lab: $(INSTALLED) ## open your own copies of the notebooks, in work/, in JupyterLab
+	@$(BIN)/tutorial lab $(ARGS)
 
 tensorboard: $(INSTALLED) ## watch trainings: graph, curves, predictions (prints an address)
 	@$(BIN)/tensorboard --logdir $(or $(TUTORIAL_DATA),data)/cache/tensorboard

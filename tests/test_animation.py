@@ -276,10 +276,12 @@ def test_sliders_cannot_start_at_the_impossible():
 def test_impossible_sliders_say_so_and_recover():
     live = explorer(i=3, k=3, s=1, p=0, d=1)
     live.sliders["k"].value = 5
-    assert "does not fit into 3 pixels" in live.line.value and live.image.value == b""
+    assert "does not fit into 3 pixels" in live.line.value
+    assert live.image.layout.display == live.steps.layout.display == "none"
     live.step.value = 0
     live.sliders["p"].value = 1
-    assert live.line.value.endswith("= 1</b>") and live.image.value
+    assert live.line.value.endswith("= 1</b>")
+    assert live.image.value and live.image.layout.display is None
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,30 @@ def report(output: Path) -> None:
     click.echo(f"Report: {output / 'report' / 'index.html'}")
 
 
+@main.command(context_settings={"ignore_unknown_options": True})
+@click.option(
+    "--fresh", multiple=True, metavar="NAME",
+    help="Write a new copy of a chapter (03 is enough) beside your own; may be given several times.",
+)  # fmt: skip
+@click.option("--prepare", is_flag=True, help="Make and list the copies; do not open JupyterLab.")
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+def lab(fresh, prepare: bool, options) -> None:
+    """Open your own copies of the chapters, in work/, in JupyterLab.
+
+    The copies begin without outputs. Those that you have changed or run are never overwritten.
+    OPTIONS go to JupyterLab, e.g. --no-browser.
+    """
+    from tutorial_tools import classroom
+
+    for copy in classroom.prepare():
+        note = "; the chapter has changed since" if copy.outdated else ""
+        click.echo(f"{copy.path}: {copy.state}{note}")
+    for path in classroom.fresh_copies(fresh) if fresh else ():
+        click.echo(path)
+    if not prepare and not fresh:
+        sys.exit(classroom.open_lab(options))
+
+
 @main.command("list")
 def list_notebooks() -> None:
     """List the notebooks with their parameters."""
@@ -426,8 +450,11 @@ def convert(kind, folder, output, split, categories, strict, shards, workers) ->
 @data.command()
 def make() -> None:
     """Make the bundled scenes now, so that a class can work without a wait."""
-    from tutorial_lib.data import scenes
-    from tutorial_lib.training.fcn_stages import QUICK
+    from tutorial_lib import notebook
+
+    with notebook.native_notes_silenced():
+        from tutorial_lib.data import scenes
+        from tutorial_lib.training.fcn_stages import QUICK
 
     click.echo(scenes.coco_tree(train=960, val=120))
     click.echo(scenes.voc_tree(train=QUICK["scenes"], val=QUICK["validation"]))

@@ -77,9 +77,9 @@ class Explorer:
         for slider in self.sliders.values():
             slider.observe(lambda change: self.rebuild(), "value")
         self.step.observe(lambda change: self.draw(), "value")
+        self.steps = ipywidgets.HBox([self.play, self.step])
+        self.box = ipywidgets.VBox([*self.sliders.values(), self.line, self.image, self.steps])
         self.rebuild()
-        steps = ipywidgets.HBox([self.play, self.step])
-        self.box = ipywidgets.VBox([*self.sliders.values(), self.line, self.image, steps])
 
     def rebuild(self) -> None:
         """Follow the sliders: new formula, new drawing, first step."""
@@ -88,10 +88,12 @@ class Explorer:
             self.sliding = self.describe(**values)
         except InputError as error:
             self.sliding = None
-            self.line.value, self.image.value = str(error), b""
+            self.line.value = str(error)
+            self.image.layout.display = self.steps.layout.display = "none"
             return
         self.size = self.formula(**values, o=self.sliding.output)
         self.line.value = f"<b>{self.size}</b>"
+        self.image.layout.display = self.steps.layout.display = None
         self.play.max = self.step.max = len(self.sliding) - 1
         self.step.value = 0
         self.draw()
