@@ -100,6 +100,13 @@ def test_stamps_may_be_cut_off_in_part_or_as_a_whole(i, k, s, p):
         animation.draw_step(sliding, step)
 
 
+def test_stamping_shows_the_kernel_and_what_a_step_adds():
+    fig = animation.draw_step(animation.stamping_slide([[1, 2], [3, 4]], [[5, 6], [7, 8]]), step=1)
+    texts = [text.get_text() for text in fig.axes[0].texts]
+    assert {"kernel", "+10", "+12", "+14", "+16"} <= set(texts)
+    assert "16" in texts  # 1·6 + 2·5, where the second stamp overlaps the first
+
+
 def test_the_description_names_the_geometry():
     assert animation.slide(5, 3, s=2, p=1).description == (
         "A kernel of 3×3 slides over an input of 5×5, padded by 1, with stride 2; at each of its 9 "

@@ -24,12 +24,36 @@ def last_zeros(i, k, s):
     return max((-(-i // s) - 1) * s + k - i - (k - 1) // 2, 0)
 
 
-def stamp2d(x, w, s, add=True):
+def scatter2d(x, w, s, add=True):
     y = np.zeros((s * (len(x) - 1) + len(w),) * 2)
     for row, column in np.ndindex(x.shape):
         place = slice(row * s, row * s + len(w)), slice(column * s, column * s + len(w))
         y[place] = add * y[place] + x[row, column] * w
     return y
+
+
+def transpose2d(x, w, s, p, e):
+    size = s * (len(x) - 1) + len(w) - 2 * p + e
+    return np.pad(scatter2d(x, w, s), (0, e))[p : p + size, p : p + size]
+
+
+def added_rows(x, w, s, p, e, before=False):
+    y = scatter2d(x, w, s)
+    return np.pad(y[p : len(y) - p, p : len(y) - p], (e, 0) if before else (0, e))
+
+
+def cropped_at_the_end(x, w, s, p, e):
+    size = len(transpose2d(x, w, s, p, e))
+    return np.pad(scatter2d(x, w, s), (0, e))[:size, :size]
+
+
+def blocks(x, r, axes=(0, 2, 1, 3)):
+    height, width, _ = x.shape
+    return x.reshape(height, width, r, r).transpose(axes).reshape(height * r, width * r)
+
+
+def product(*line):
+    return np.outer(line, line)
 
 
 def in_place(x, w, s, p):
@@ -80,12 +104,12 @@ RIGHT = {
     "1.5": my_conv2d,
     "1.6": lambda x, w, b: x @ w + b,
     "1.7": [1, 2, 4, 8],
-    "2.1": [1, 3, 5, 3],
-    "2.2": 1,
-    "2.3": (56, 1),
-    "2.4": lambda i, k, s, p, e: s * (i - 1) + k - 2 * p + e,
-    "2.5": (4096, 4),
-    "2.6": stamp2d,
+    "2.1": scatter2d,
+    "2.2": [0, 1, 1],
+    "2.3": transpose2d,
+    "2.4": product(1 / 3, 2 / 3, 1, 2 / 3, 1 / 3),
+    "2.5": blocks,
+    "2.6": product(0.5, 1, 0.5),
     "3.1": 6336,
     "3.2": (8, 56),
     "3.3": (3, *DIGITS, ERROR),
@@ -155,31 +179,44 @@ WRONG = [
     ),
     ("1.5", lambda x, w, s, p: 2 * my_conv2d(x, w, s, p), "Check your first output"),
     ("1.5", in_place, "changed its input"),
-    ("2.1", [3, 5], "gathers"),
-    ("2.1", [1, 1, 2, 2, 3, 3], "with stride 2"),
-    ("2.1", 5, "a list of numbers"),
-    ("2.2", 2, "both ends"),
-    ("2.2", True, "one number"),
-    ("2.3", (58, 1), "27 steps"),
-    ("2.3", 56, "Answer with a pair"),
-    ("2.4", lambda i, k, s, p, e: s * i + k - 2 * p + e, "i - 1 steps"),
-    ("2.4", lambda i, k, s, p, e: s * (i - 1) + k - p + e, "both sides"),
-    ("2.4", lambda i, k, s, p, e: s * (i - 1) + k + 2 * p + e, "smaller"),
-    ("2.4", lambda i, k, s, p, e: s * (i - 1) + k - 2 * p, "output padding"),
-    ("2.4", lambda i, k, s, p, e: s * (i - 1) + k + e, "cut off"),
-    ("2.4", lambda i, k, s, p, e: s * (i - 1) + k - 2 * p - e, "larger"),
-    ("2.4", lambda i, k, s, p, e: i - 1 + k - 2 * p + e, "the stride"),
-    ("2.4", lambda i, k, s, p, e: s * (i - 1) + k - 2 * p + (e > 0), "the size is 24, not 22"),
-    ("2.4", lambda i, k, s, p, e: (i + 2 * p - k) // s + 1, "shrinks its input"),
-    ("2.5", (1024, 4), "64 pixels wide|2·32 pixels wide"),
-    ("2.5", (4096, 2), "two axes"),
-    ("2.6", lambda x, w, s: stamp2d(x, w, s, add=False), "overwrite"),
-    ("2.6", lambda x, w, s: stamp2d(x, w[::-1, ::-1], s), "rotated the kernel"),
-    ("2.6", lambda x, w, s: stamp2d(np.ones_like(x), w, s), "all alike"),
-    ("2.6", lambda x, w, s: stamp2d(x, w, s).astype(int), "cuts off"),
-    ("2.6", lambda x, w, s: None, "returns nothing"),
-    ("2.6", lambda x, w, s: stamp2d(x, w, s + 1), "rows and columns; yours"),
-    ("2.6", lambda x, w, s: stamp2d(x, w, s).T, "Stamp a single input"),
+    ("2.1", lambda x, w, s: scatter2d(x, w, s, add=False), "overwrite"),
+    ("2.1", lambda x, w, s: scatter2d(x, w[::-1, ::-1], s), "rotated the kernel"),
+    ("2.1", lambda x, w, s: scatter2d(np.ones_like(x), w, s), "by the input first"),
+    ("2.1", lambda x, w, s: scatter2d(x, w, s).astype(int), "cuts off"),
+    ("2.1", lambda x, w, s: None, "returns nothing"),
+    ("2.1", lambda x, w, s: scatter2d(x, w, s + 1), "rows and columns; yours"),
+    ("2.1", lambda x, w, s: scatter2d(x, w, s).T, "Scatter a single input"),
+    ("2.2", [0, 0, 0], "Layer 2 of your decoder goes from 11 to 21"),
+    ("2.2", [1, 1, 0], "Layer 1 of your decoder goes from 6 to 12"),
+    ("2.2", [0, 1], "one per layer"),
+    ("2.2", [0, 1, 2], "each is 0 or 1"),
+    ("2.2", 1, "list of three"),
+    ("2.3", lambda x, w, s, p, e: np.pad(scatter2d(x, w, s), (0, e)), "forgot the padding"),
+    ("2.3", lambda x, w, s, p, e: transpose2d(x, w, s, p, 0), "forgot the output padding"),
+    ("2.3", lambda x, w, s, p, e: np.pad(scatter2d(x, w, s), (0, e))[p:, p:], "on both sides"),
+    ("2.3", lambda x, w, s, p, e: np.pad(scatter2d(x, w, s), (p, p + e)), "smaller, not larger"),
+    ("2.3", added_rows, "keep those first"),
+    ("2.3", lambda *a: added_rows(*a, before=True), "at the beginning"),
+    ("2.3", cropped_at_the_end, "at the end only"),
+    ("2.3", lambda x, w, s, p, e: transpose2d(x, w[::-1, ::-1], s, p, e), "rotated the kernel"),
+    ("2.3", lambda x, w, s, p, e: transpose2d(x, w, s, p, e)[:1], "yours has (1,"),
+    ("2.4", product(0.25, 0.75, 1, 1, 0.75, 0.25), "on a pixel"),
+    ("2.4", np.array([1, 2, 3, 2, 1]) / 3, "one axis"),
+    ("2.4", np.ones((3, 3)), "array of 5×5"),
+    ("2.4", product(1, 2, 3, 2, 1), "divide the kernel by 9"),
+    ("2.4", product(1, 2, 3, 2, 1) / 81, "divided by the sum"),
+    ("2.4", product(0, 0.5, 1, 0.5, 0), "one pixel further out"),
+    ("2.4", product(1, 1, 1, 1, 1), "Equal weights"),
+    ("2.4", product(0.2, 0.6, 1, 0.6, 0.2), "your phase sums are 0.64"),
+    ("2.5", lambda x, r: x.reshape(len(x) * r, -1), "did not move anything"),
+    ("2.5", lambda x, r: blocks(x, r, (0, 3, 1, 2)), "exchanged a and b"),
+    ("2.5", lambda x, r: blocks(x, r, (2, 0, 3, 1)), "one large image per channel"),
+    ("2.5", lambda x, r: blocks(x, r)[::-1], "the first block should be"),
+    ("2.5", lambda x, r: blocks(x, r).T, "not (6, 4)"),
+    ("2.6", np.ones((3, 3)), "phase sums are 4, 2, 2, 1"),
+    ("2.6", product(0, 1, 0), "is zero"),
+    ("2.6", np.ones((2, 2)), "array of 3×3"),
+    ("2.6", product(1, 1e-9, -1), "is zero|become"),
     ("3.1", 6272, "biases"),
     ("3.1", 3200, "reads both numbers"),
     ("3.1", 6274, "each output channel"),
@@ -321,7 +358,7 @@ def test_unknown_exercise():
 
 
 def test_check_prints_one_line(capsys):
-    exercises.check("2.2", 1)
+    exercises.check("2.2", [0, 1, 1])
     exercises.check("2.2", ...)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("✓ Exercise 2.2: right.")

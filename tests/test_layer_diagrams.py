@@ -35,6 +35,13 @@ def test_each_kernel_has_a_feature_map(drawn):
     assert {"kernel 2: 3×3×3", "feature map 2", "input: 5×5×3"} <= texts
 
 
+def test_every_output_shows_its_sum(drawn):
+    layer_diagrams.show_gather_and_scatter([3, 0, 1], [1, 2], [1, 10], 1, title="A", alt="B")
+    gather, scatter = ({text.get_text() for text in ax.texts} for ax in drawn[0].axes)
+    assert {"1·3 + 10·0 = 3", "1·0 + 10·1 = 10"} <= gather
+    assert {"1·1 = 1", "10·1 + 1·2 = 12", "10·2 = 20"} <= scatter
+
+
 def test_too_many_layers_are_refused():
     with pytest.raises(InputError, match="at most 6"):
         layer_diagrams.show_receptive_fields({"a": [(1, 1, 1)] * 7}, 9, title="A", alt="B")

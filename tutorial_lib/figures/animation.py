@@ -3,11 +3,13 @@
 The colors are those of Dumoulin & Visin's guide (arXiv:1603.07285): input blue, output green, zeros
 white with a dotted border, pale blue where they are inserted between pixels. Two views of a
 transposed convolution give the same numbers: a convolution over a zero-inserted input
-(`transposed_slide`), and stamping (`stamping_slide`).
+(`transposed_slide`), and stamping (`stamping_slide`), which with numbers also shows the kernel and
+what each step adds.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,8 +69,14 @@ class Slide:
     @property
     def extent(self) -> tuple[float, float]:
         """The width and height of both grids together, in cells."""
-        side = len(self.pixels)
-        return side + GAP + self.output + 0.2, max(side, self.output) + HEADROOM + 0.1
+        side, between = len(self.pixels), self.kernel + GAP if self.kernel else 0
+        height = max(side, self.kernel, self.output)
+        return side + GAP + between + self.output + 0.2, height + HEADROOM + 0.1
+
+    @property
+    def kernel(self) -> int:
+        """The side of the kernel between the two grids: it is there if its numbers are stamped."""
+        return 0 if self.gathers or self.weights is None else math.isqrt(len(self.weights))
 
     def caption(self, step: int) -> str:
         """Describe a step, with its arithmetic if there are numbers."""
@@ -195,15 +203,25 @@ class SlideView:
 
     def __init__(self, ax, sliding: Slide, cell: float = INCHES_PER_CELL):
         self.sliding = sliding
-        side, output = len(sliding.pixels), sliding.output
-        height = max(side, output)
-        whole = np.ones((output, output), bool)
+        side, output, kernel = len(sliding.pixels), sliding.output, sliding.kernel
+        height = max(side, output, kernel)
         self.left = _Grid(ax, (0, (height - side) / 2), sliding.pixels, "input", cell)
-        self.right = _Grid(ax, (side + GAP, (height - output) / 2), whole, "output", cell)
+        right = side + GAP
+        if kernel:
+            whole = np.ones((kernel, kernel), bool)
+            self.middle = _Grid(ax, (right, (height - kernel) / 2), whole, "kernel", cell)
+            self.middle.label("kernel")
+            self.middle.paint(whole, ~whole)
+            self.middle.write(sliding.weights.reshape(kernel, kernel), white=whole)
+            sign = {"ha": "center", "va": "center", "fontsize": 12, "color": PALETTE["ink"]}
+            ax.text(right - GAP / 2, height / 2, "×", **sign)
+            right += kernel + GAP
+        whole = np.ones((output, output), bool)
+        self.right = _Grid(ax, (right, (height - output) / 2), whole, "output", cell)
         (self.beams,) = ax.plot([], [], color=PALETTE["kernel"], linewidth=0.9, zorder=3)
         for grid, label in zip((self.left, self.right), sliding.labels, strict=True):
             grid.label(label)
-        ax.set_xlim(-0.1, side + GAP + output + 0.1)
+        ax.set_xlim(-0.1, right + output + 0.1)
         ax.set_ylim(height + 0.1, -HEADROOM)
         ax.set_aspect("equal")
         plotting.bare(ax)
@@ -217,6 +235,8 @@ class SlideView:
         self.left.paint(sliding.pixels, left)
         self.right.paint(done, right)
         window, place = self.left.outline(reads), self.right.outline(writes)
+        if sliding.kernel:
+            window = self.middle.outline(np.array(list(np.ndindex((sliding.kernel,) * 2))))
         if len(writes):
             # From the right corners of what is read to the left corners of what is written.
             lines = window[1], place[0], (np.nan, np.nan), window[2], place[3]
@@ -227,7 +247,11 @@ class SlideView:
             self.left.write(sliding.values, white=left | sliding.pixels)
             self.right.write(sliding.results[step], white=done)
             if sliding.gathers:
-                self.left.annotate(reads, sliding.weights)
+                self.left.annotate(reads, [f"{weight:g}" for weight in sliding.weights])
+            else:
+                before = np.nan_to_num(sliding.results[step - 1]) if step else 0
+                added = np.nan_to_num(sliding.results[step]) - before
+                self.right.annotate(writes, [f"{value:+g}" for value in added[tuple(writes.T)]], 1)
 
 
 class _Grid:
@@ -291,13 +315,16 @@ class _Grid:
         for text, place in zip(self.texts, np.ndindex(values.shape), strict=True):
             text.set_position(self.origin + np.add(place[::-1], 0.5))
 
-    def annotate(self, cells: np.ndarray, weights: np.ndarray) -> None:
-        """Write a weight into the lower right of each of the cells, and move its number away."""
-        if not self.notes:
-            style = {"ha": "right", "va": "bottom", "fontsize": 0.9 * self.font}
-            style |= {"color": WEIGHT, "fontweight": "bold"}
-            self.notes = [self.ax.text(0, 0, f"{weight:g}", **style) for weight in weights]
-        for note, (row, column) in zip(self.notes, cells, strict=True):
+    def annotate(self, cells: np.ndarray, texts: Sequence[str], size: float = 0.9) -> None:
+        """Write a text into the lower right of each of the cells, and move its number away."""
+        style = {"ha": "right", "va": "bottom", "fontsize": size * self.font}
+        style |= {"color": WEIGHT, "fontweight": "bold"}
+        while len(self.notes) < len(cells):
+            self.notes.append(self.ax.text(0, 0, "", **style))
+        for note in self.notes[len(cells) :]:
+            note.set_text("")
+        for note, text, (row, column) in zip(self.notes, texts, cells, strict=False):
+            note.set_text(text)
             note.set_position(self.origin + (column + 0.94, row + 0.98))
             self.texts[row * self.side + column].set_position(
                 self.origin + (column + 0.3, row + 0.33)

@@ -1,4 +1,4 @@
-"""Diagrams of layers: what one output value of a convolution, or of a stack of them, depends on."""
+"""Diagrams of layers: which input values an output value of a convolution depends on, and how."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Polygon, Rectangle
 
-from tutorial_lib.convolution import output_size
+from tutorial_lib.convolution import output_size, transposed_output_size
 from tutorial_lib.errors import InputError
 from tutorial_lib.figures import plotting
 from tutorial_lib.figures.plotting import PALETTE
 
 SLANT = np.array([[1.0, 0.0], [0.45, 0.5]])  # of a plane: where its columns and its rows run
+WEIGHTS = tuple(PALETTE[name] for name in ("input", "accent", "output", "truth"))
 CHANNELS = ("#C44536", "#3F8F4F", "#3B6FD8")  # red, green and blue, dark enough for white paper
 
 
@@ -74,6 +75,58 @@ def show_receptive_fields(
         ax.set_xlim(-3.2 - size * 0.08, size + 0.2)
         plotting.bare(ax)
     plotting.show(fig, alt=alt)
+
+
+def show_gather_and_scatter(
+    signal: Sequence[int], x: Sequence[int], w: Sequence[int], stride: int, *, title: str, alt: str
+) -> None:
+    """Show a convolution and its transpose along one axis, with the sum of each output.
+
+    Args:
+        signal: Input of the convolution, on the left.
+        x: Input of the transposed convolution, on the right.
+        w, stride: The kernel and its stride, the same for both.
+        title, alt: As for `plotting.figure` and `plotting.show`.
+    """
+    k = len(w)
+    outputs = output_size(len(signal), k, stride)
+    gathered = [(n, n * stride + u, u) for n in range(outputs) for u in range(k)]
+    scattered = [(m * stride + u, m, u) for m in range(len(x)) for u in range(k)]
+    rows = max(len(signal), transposed_output_size(len(x), k, stride))
+    fig, axes = plotting.figure(1, 2, title=title, size=(6.8, 0.42 * rows + 1.0))
+    _draw_links(axes[0], signal, w, gathered, "gather: convolution")
+    _draw_links(axes[1], x, w, scattered, "scatter: transposed convolution")
+    for ax in axes:
+        ax.set_xlim(-0.6, 7.2)
+        ax.set_ylim(rows - 0.4, -1.2)
+        plotting.bare(ax)
+    plotting.show(fig, alt=alt)
+
+
+def _draw_links(ax, x: Sequence[int], w: Sequence[int], links, caption: str) -> None:
+    """Draw inputs, outputs and `links` (output, input, weight number) between them, with sums."""
+    terms = {}
+    for output, source, u in links:
+        terms.setdefault(output, []).append(f"{w[u]}·{x[source]}")
+    middle = (len(x) - len(terms)) / 2  # moves the shorter column down
+    tops = max(-middle, 0), max(middle, 0)
+    for output, source, u in links:
+        ends = [0.45, 2.15], [tops[0] + source, tops[1] + output]
+        ax.plot(*ends, color=WEIGHTS[u % len(WEIGHTS)], linewidth=1.6, zorder=1)
+    box = {"boxstyle": "square,pad=0.3", "edgecolor": PALETTE["ink"], "linewidth": 0.8}
+    style = {"ha": "center", "va": "center", "fontsize": 10, "color": "white"}
+    for place, value in enumerate(x):
+        ax.text(0.2, tops[0] + place, value, bbox=box | {"facecolor": PALETTE["kernel"]}, **style)
+    for place, products in sorted(terms.items()):
+        total = sum(w[u] * x[source] for output, source, u in links if output == place)
+        text = " + ".join(products) + f" = {total}"
+        ax.text(2.3, tops[1] + place, text, va="center", fontsize=10, color=PALETTE["ink"])
+    ax.text(0.2, -0.95, "input", ha="center", fontsize=9)
+    ax.text(2.3, -0.95, "output", fontsize=9)
+    for u, weight in enumerate(w):
+        ax.plot([], [], color=WEIGHTS[u % len(WEIGHTS)], linewidth=1.6, label=f"weight {weight}")
+    ax.legend(loc="upper right", fontsize=9, handlelength=1.2, borderaxespad=0, frameon=False)
+    ax.set_title(caption, fontsize=10)
 
 
 def _draw_stack(ax, stack, size: int) -> None:
