@@ -2,6 +2,7 @@
 
     python benchmarks/fcn.py                             # bundled scenes, seeds 0, 1 and 2
     python benchmarks/fcn.py 0 --crf 4                   # and a CRF, on every fourth scene
+    python benchmarks/fcn.py --control                   # and FCN-32s, trained as long as all three
     python benchmarks/fcn.py 0 --voc VOCDEVKIT WEIGHTS   # photographs of VOC
 
 VOCDEVKIT is a directory with VOC2012 in it, the whole or a part; WEIGHTS the file of a
@@ -25,6 +26,7 @@ from tutorial_lib.data import voc
 from tutorial_lib.data.images import resize_short_side
 
 BAND = 4  # pixels
+CONTROL_RATES = (5e-4, 1e-3)  # those of the first stage and of the two later ones
 
 
 def main() -> None:
@@ -32,6 +34,7 @@ def main() -> None:
     parser.add_argument("seeds", nargs="*", type=int, default=[0, 1, 2])
     parser.add_argument("--voc", nargs=2, type=Path, metavar=("VOCDEVKIT", "WEIGHTS"))
     parser.add_argument("--crf", type=int, help="score every so many-th with the CRF: slow")
+    parser.add_argument("--control", action="store_true", help="train FCN-32s as long as all three")
     parser.add_argument("--share", type=int, default=1, help="train on every so many-th image")
     parser.add_argument("--keep", type=Path, help="save FCN-8s of the last seed here, *.keras")
     options = parser.parse_args()
@@ -56,6 +59,7 @@ def main() -> None:
         return scores[0], [matrix.mean_iou() for matrix in scores.values()]
 
     heads += ["8s, augmented"] * bool(options.voc)
+    heads += [f"32s, rate {rate:g}" for rate in CONTROL_RATES] * options.control
     heads += [f"{head}, band" for head in heads]
     print("| | " + " | ".join(heads) + " |\n" + "|---" * (len(heads) + 1) + "|", flush=True)
     rows, classes = [], []
@@ -78,10 +82,18 @@ def main() -> None:
                 fcn.warm_start(networks[stride], networks[2 * stride])
             batches = fcn_stages.batches_from(directory, settings, seed, stride)
             fcn_stages.train_stage(networks[stride], batches, stage)
+        longest = sum(stage.warmup + stage.epochs for stage in settings["stages"].values())
+        controls = []
+        for rate in CONTROL_RATES if options.control else ():
+            controls.append(fcn.build_fcn(backbone, 32))
+            batches = fcn_stages.batches_from(directory, settings, seed, 32)
+            stage = fcn_stages.Stage(1, longest - 1, rate)
+            fcn_stages.train_stage(controls[-1], batches, stage)
         minutes = (time.process_time() - start) / 60
         best = inference.test_time_augmentation(networks[8]) if options.voc else networks[8]
         scores = [mean_iou(network, samples) for network in networks.values()]
         scores += [mean_iou(best, samples)] * bool(options.voc)
+        scores += [mean_iou(network, samples) for network in controls]
         rows.append([values[band] for band in (0, 1) for _, values in scores])
         classes.append(scores[2][0].iou())
         print(row(f"seed {seed}, {minutes:.1f} min", rows[-1]), flush=True)

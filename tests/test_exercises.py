@@ -1,5 +1,6 @@
 """The exercises: the blank is open, the solution right, the usual mistakes named."""
 
+import keras
 import numpy as np
 import pytest
 from scipy import signal
@@ -9,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 from tutorial_lib import exercises
 from tutorial_lib.convolution import same_padding
 from tutorial_lib.errors import InputError
-from tutorial_lib.models import unet
+from tutorial_lib.models import fcn, unet
 
 
 def my_conv2d(x, w, s, p):
@@ -96,6 +97,40 @@ def bend(codes):
     return np.tanh(codes[:, :1, None] * RAMP) + codes[:, 1:, None] ** 2
 
 
+def fused_scores(fc7, pool4):
+    coarse = fcn.upsample(fcn.score_layer(fc7, 21, "score_fc7"), 2)
+    return coarse, fcn.score_layer(pool4, 21, "score_pool4")
+
+
+def fused(fc7, pool4):
+    return fcn.upsample(sum(fused_scores(fc7, pool4)), 16)
+
+
+def fused_with_relu(fc7, pool4):
+    return fcn.upsample(sum(keras.ops.relu(x) for x in fused_scores(fc7, pool4)), 16)
+
+
+def fused_late(fc7, pool4):
+    scores = fcn.score_layer(fc7, 21, "score_fc7"), fcn.score_layer(pool4, 21, "score_pool4")
+    return fcn.upsample(scores[0], 32) + fcn.upsample(scores[1], 16)
+
+
+def mean_iou(counts, hits):
+    union = counts.sum(axis=0) + counts.sum(axis=1) - hits
+    return np.mean(hits[union > 0] / union[union > 0])
+
+
+def padded(model, image):
+    bottom, right = -image.shape[0] % 32, -image.shape[1] % 32
+    return model(np.pad(image, ((0, bottom), (0, right), (0, 0)), mode="edge")[None])[0]
+
+
+def shifted(model, image):
+    bottom, right = -image.shape[0] % 32, -image.shape[1] % 32
+    larger = np.pad(image, ((bottom, 0), (right, 0), (0, 0)), mode="edge")
+    return model(larger[None])[0][: image.shape[0], : image.shape[1]]
+
+
 RIGHT = {
     "1.1": lambda x, w, r, c: output_window(x, w, r, c).sum(),
     "1.2": np.array([[0, 1, 1], [-1, 0, 1], [-1, -1, 0]]),
@@ -119,11 +154,11 @@ RIGHT = {
     "4.2": next(s for s in unet.valid_input_sizes(4, 500, 900) if s - 184 >= 500),
     "4.3": 32,
     "4.4": lambda t, p: np.sum((t == 1) & (p == 1)) / np.sum(((t == 1) | (p == 1)) & (t != 255)),
-    "5.1": (64, 0, 0),
-    "5.2": (8, 13),
-    "5.3": 2058,
+    "5.1": lambda m, h, w: m.reshape(h, w, -1, m.shape[1]),
+    "5.2": fused,
+    "5.3": lambda counts: mean_iou(counts, np.diag(counts)),
     "5.4": lambda losses, labels: np.sum(losses[labels != 255]) / max(1, np.sum(labels != 255)),
-    "5.5": np.mean([50 / 70, 20 / 35, 10 / 15]),
+    "5.5": lambda model, image: padded(model, image)[: image.shape[0], : image.shape[1]],
 }
 WRONG = [
     ("1.1", lambda x, w, r, c: output_window(x, w, r, c), "add the products up"),
@@ -287,22 +322,19 @@ WRONG = [
     ("4.4", lambda t, p: (t == 1) & (p == 1), "one number for the two masks"),
     ("4.4", lambda t, p: 2 / 6, "2 common pixels"),
     ("4.4", lambda t, p: None, "returns nothing"),
-    ("5.1", (128, 0, 0), "class 1"),
-    ("5.1", (0, 64, 0), "take turns"),
-    ("5.1", [8, 0, 0], "worth 64"),
-    ("5.1", (192, 0, 0), "class 9"),
-    ("5.1", (64.5, 0, 0), "Only bit 3"),
-    ("5.1", 64, "three numbers"),
-    ("5.2", (7, 12), "starting position"),
-    ("5.2", (10, 15), "must fit completely"),
-    ("5.2", (3, 5), "overlap"),
-    ("5.2", (13, 8), "Rows come first"),
-    ("5.2", 104, "Answer with a pair"),
-    ("5.3", 2016, "biases"),
-    ("5.3", 2037, "biases of its own"),
-    ("5.3", 1365, "pool4 alone"),
-    ("5.3", 1960, "21"),
-    ("5.3", 18186, "not 3×3"),
+    ("5.1", lambda m, h, w: m, "shape (24, 5)"),
+    ("5.1", lambda m, h, w: m.reshape(w, h, -1, m.shape[1]), "Rows come first"),
+    ("5.1", lambda m, h, w: m.reshape(-1, h, w, m.shape[1]).transpose(1, 2, 0, 3), "channels last"),
+    ("5.1", lambda m, h, w: m.reshape(h, w, -1, m.shape[1])[::-1, ::-1], "does not flip"),
+    ("5.2", lambda fc7, pool4: fcn.upsample(fused_scores(fc7, pool4)[1], 16), "Two score layers"),
+    ("5.2", lambda fc7, pool4: sum(fused_scores(fc7, pool4)), "(None, 160, 160, 21) is needed"),
+    ("5.2", fused_with_relu, "ReLU"),
+    ("5.2", fused_late, "Add the scores first"),
+    ("5.3", lambda counts: np.diag(counts) / (counts.sum(0) + counts.sum(1)), "single number|one"),
+    ("5.3", lambda counts: np.mean(mean_iou(counts, np.diag(counts)) * 0.75), "does not count as 0"),
+    ("5.3", lambda counts: np.trace(counts) / counts.sum(), "pixel accuracy"),
+    ("5.3", lambda counts: float("nan"), "0/0"),
+    ("5.3", lambda counts: 1.5 * mean_iou(counts, np.diag(counts)), "only predicted"),
     ("5.4", lambda losses, labels: np.sum(losses[labels != 255]) / labels.size, "all pixels"),
     ("5.4", lambda losses, labels: np.mean(losses), "void pixels too"),
     ("5.4", lambda losses, labels: np.sum(losses[labels != 255]), "the sum"),
@@ -312,13 +344,9 @@ WRONG = [
     ("5.4", lambda losses, labels: np.sum(losses) / np.sum(labels != 255), "still in the sum"),
     ("5.4", lambda losses, labels: losses * (labels != 255), "one number"),
     ("5.4", lambda losses, labels: np.sum(losses * (labels != 255)) / 5, "has a mean of 2|zero"),
-    ("5.5", 0.8, "pixel accuracy"),
-    ("5.5", 65.08, "percent"),
-    ("5.5", 2 / 3, "by their size"),
-    ("5.5", 0.7667, "columns only"),
-    ("5.5", 0.571, "all three"),
-    ("5.5", 0.619, "background is a class too"),
-    ("5.5", np.mean([50 / 60, 20 / 30, 1]), "mean accuracy"),
+    ("5.5", lambda model, image: padded(model, image), "has the shape"),
+    ("5.5", lambda model, image: model(image[None])[0], "multiples of 32"),
+    ("5.5", shifted, "still shifted"),
 ]
 
 

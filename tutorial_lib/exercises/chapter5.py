@@ -4,54 +4,106 @@ from __future__ import annotations
 
 import numpy as np
 
-from tutorial_lib.exercises import Wrong, answered, exercise, expect, expect_close, number, pair
+from tutorial_lib.exercises import Wrong, answered, exercise, expect_close, number
 
 
 @exercise("5.1")
-def color_of_cat(answer) -> str:
-    if not isinstance(answer, tuple | list | np.ndarray) or len(answer) != 3:
-        raise Wrong("Answer with three numbers: (red, green, blue).")
+def convolution_kernel(answer) -> str:
+    height, width, channels, neurons = 2, 3, 4, 5
+    matrix = np.random.default_rng(0).normal(size=(height * width * channels, neurons))
+    kernel = np.asarray(answered(answer(matrix.copy(), height, width)))
+    right = (height, width, channels, neurons)
+    if kernel.shape != right:
+        swapped = (width, height, channels, neurons)
+        hint = " Rows come first." if kernel.shape == swapped else ""
+        raise Wrong(f"The kernel has the shape {kernel.shape}; {right} is needed.{hint}")
     hints = {
-        (128, 0, 0): "That is class 1: its bit 0 goes to the highest bit of red, worth 128.",
-        (0, 0, 64): "Bit 3 goes to red again: the three colors take turns.",
-        (0, 64, 0): "Bit 3 goes to red again: the three colors take turns.",
-        (8, 0, 0): "The color is not the number: its second highest bit is worth 64.",
-        (2, 0, 0): "Count the bits of red from the top: the highest of eight is worth 128.",
-        (32, 0, 0): "That is the third highest bit of red; the highest is worth 128.",
-        (192, 0, 0): "That is class 9, binary 1001; in 1000 bit 0 is not set.",
+        "Keras flattens with the channels last; you took them first.": matrix.reshape(
+            channels, height, width, neurons
+        ).transpose(1, 2, 0, 3),
+        "Keras flattens row by row; you went column by column.": matrix.reshape(
+            width, height, channels, neurons
+        ).transpose(1, 0, 2, 3),
+        "A framework's convolution does not flip its kernel; leave it as it is.": matrix.reshape(
+            right
+        )[::-1, ::-1],
     }
-    otherwise = "Only bit 3 of 8 is set; it goes to the second highest bit of red."
-    expect(tuple(number(answered(value)) for value in answer), (64, 0, 0), hints, otherwise)
-    return "A dark red. Class 9 next to it gets (192, 0, 0): the lowest bit changes a color most."
+    otherwise = "No number changes and none moves: only the shape of the array is new."
+    expect_close(kernel, matrix.reshape(right), hints, otherwise)
+    return "No weight changes. The matrix of a fully connected layer is a kernel in another shape."
 
 
 @exercise("5.2")
-def window_positions(answer) -> str:
-    answer = tuple(number(value) for value in pair(answer, "rows, columns"))
+def fused_logits(answer) -> str:
+    import keras
+
+    from tutorial_lib.models import fcn
+
+    fc7, pool4 = keras.Input((5, 5, 6)), keras.Input((10, 10, 3))
+    logits = answered(answer(fc7, pool4))
+    if getattr(logits, "shape", None) != (None, 160, 160, 21):
+        found = getattr(logits, "shape", type(logits).__name__)
+        raise Wrong(
+            f"The logits have the shape {found}; (None, 160, 160, 21) is needed. The scores of fc7 "
+            "are upsampled by 2 before they are added, and the sum by 16."
+        )
+    model = keras.Model([fc7, pool4], logits)
+    scores = [layer for layer in model.layers if layer.weights]
+    if len(scores) != 2:
+        raise Wrong(f"Two score layers are needed, of fc7 and of pool4; found {len(scores)}.")
+    generator = np.random.default_rng(0)
+    for layer in scores:
+        layer.set_weights([generator.normal(size=w.shape) for w in layer.get_weights()])
+    maps = [generator.normal(size=(1, *x.shape[1:])).astype("float32") for x in (fc7, pool4)]
+    parts = []
+    for x in maps:
+        layer = next(layer for layer in scores if layer.kernel.shape[2] == x.shape[-1])
+        parts.append(layer(x))
+    coarse = fcn.upsample(parts[0], 2)
     hints = {
-        (10, 15): "320 / 32 counts cells; a window of 96 pixels must fit completely.",
-        (7, 12): "You counted the steps; the starting position is one more.",
-        (3, 5): "The windows overlap: they are 96 wide but only 32 apart.",
-        (13, 8): "Rows come first.",
+        "The scores of pool4 are missing from the sum.": fcn.upsample(coarse, 16),
+        "The scores of fc7 are missing from the sum.": fcn.upsample(parts[1], 16),
+        "There is a ReLU on the scores; a skip connection must also be able to lower them.": (
+            fcn.upsample(keras.ops.relu(coarse) + keras.ops.relu(parts[1]), 16)
+        ),
+        "Add the scores first, then upsample the sum once: two bilinear steps are not one.": (
+            fcn.upsample(parts[0], 32) + fcn.upsample(parts[1], 16)
+        ),
     }
-    expect(answer, (8, 13), hints, "Along each axis (size - 96) / 32 + 1.")
-    return "The same formula as in notebook 01, with a kernel of 96 and a stride of 32."
+    hints = {hint: np.asarray(value) for hint, value in hints.items()}
+    right = np.asarray(fcn.upsample(coarse + parts[1], 16))
+    otherwise = "Upsample the scores of fc7 by 2, add those of pool4, upsample the sum by 16."
+    expect_close(model.predict_on_batch(maps), right, hints, otherwise, atol=1e-3)
+    return "FCN-8s repeats the step once more, with pool3."
 
 
 @exercise("5.3")
-def skip_parameters(answer) -> str:
+def mean_iou_of_matrix(answer) -> str:
+    counts = np.array([[50, 10, 0, 0], [5, 20, 5, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
+    hits, rows, columns = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
+    union = rows + columns - hits
+    iou = hits[union > 0] / union[union > 0]
+    with np.errstate(all="ignore"):
+        value = number(answered(answer(counts.copy())))
+    if np.isnan(value):
+        raise Wrong(
+            "The result is not a number: the last class occurs nowhere, so its IoU is 0/0. Leave "
+            "it out of the mean."
+        )
     hints = {
-        (64 + 32) * 21: "You left the biases out.",
-        (64 + 32 + 1) * 21: "Each of the two layers has biases of its own.",
-        (64 + 1) * 21: "That is the skip connection from pool4 alone.",
-        (32 + 1) * 21: "That is the skip connection from pool3 alone.",
-        (64 + 1) * 20 + (32 + 1) * 20: "The background is a class too: 21.",
-        (256 + 64 + 32 + 3) * 21: "Count only what FCN-8s adds; fc7's score layer was there.",
-        (9 * 64 + 1) * 21 + (9 * 32 + 1) * 21: "The kernels of score layers are 1×1, not 3×3.",
+        "A class that occurs neither in labels nor in predictions does not count as 0.": (
+            iou.sum() / 4
+        ),
+        "The third class is only predicted: its IoU is 0, and it counts.": iou[:2].mean(),
+        "That is pixel accuracy: the trace over the sum.": hits.sum() / counts.sum(),
+        "That is mean accuracy: rows only. Add the columns.": np.mean([50 / 60, 20 / 30]),
+        "The background is a class too.": iou[1:].mean(),
+        "Hits are in row and column; count them once.": np.mean([50 / 115, 20 / 60, 0]),
+        "Each class weighs alike, whatever its size.": hits.sum() / union.sum(),
     }
-    otherwise = "A 1×1 convolution from c channels to 21 has (c + 1) · 21 parameters."
-    expect(number(answer), 2058, hints, otherwise)
-    return "That is little beside the 444,000 of the backbone, whose features these layers reuse."
+    otherwise = "IoU of a class: its hits over row + column - hits. Then the mean of those above 0."
+    expect_close(value, iou.mean(), hints, otherwise, atol=1e-3)
+    return "A class that is only predicted, by a single pixel, costs as much as one that is missed."
 
 
 @exercise("5.4")
@@ -83,18 +135,25 @@ def mean_over_valid_pixels(answer) -> str:
 
 
 @exercise("5.5")
-def mean_iou_by_hand(answer) -> str:
-    iou = np.array([50 / 70, 20 / 35, 10 / 15])
+def any_size(answer) -> str:
+    image = np.random.default_rng(0).random((101, 77, 3))
+    shapes = []
+
+    def model(batch):
+        shapes.append(batch.shape)
+        return batch
+
+    found = np.asarray(answered(answer(model, image.copy())))
+    if found.shape != image.shape:
+        raise Wrong(f"The result has the shape {found.shape}; the image has {image.shape}.")
+    if not shapes or any(side % 32 for side in shapes[0][1:3]):
+        raise Wrong("The model must get an image whose sides are multiples of 32.")
+    bottom, right = -101 % 32, -77 % 32
+    padded = np.pad(image, ((bottom, 0), (right, 0), (0, 0)), mode="edge")
     hints = {
-        "That is pixel accuracy: the trace over the sum.": 0.8,
-        "That is mean accuracy: rows only. Add the columns.": np.mean([50 / 60, 20 / 30, 1]),
-        "You divided by columns only. Add the rows.": np.mean([50 / 60, 20 / 25, 10 / 15]),
-        "The background is a class too.": iou[1:].mean(),
-        "That is the IoU of the second class; take the mean of all three.": iou[1],
-        "You weighted the classes by their size; each counts alike.": iou @ [0.6, 0.3, 0.1],
-        "Right, but in percent; answer with a fraction between 0 and 1.": iou.mean() * 100,
-        "Hits are in row and column; count them once.": np.mean([50 / 120, 20 / 55, 10 / 25]),
+        "It is still shifted: the padding is at the top and left, and the crop keeps the top "
+        "and left.": padded[:101, :77]
     }
-    otherwise = "IoU of a class: its hits over row + column - hits. Then the mean of three."
-    expect_close(number(answer), iou.mean(), hints, otherwise, atol=1e-3)
-    return "Note that the small class weighs as much as the background."
+    otherwise = "Pad on two sides, and crop those two sides away again."
+    expect_close(found, image, hints, otherwise)
+    return "Padding and cropping undo each other only when they work on the same sides."

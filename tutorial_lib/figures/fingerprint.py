@@ -7,25 +7,29 @@ notebooks compares it exactly and can say what changed.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 
 import matplotlib.collections
 import matplotlib.image
 import matplotlib.lines
 import matplotlib.patches
+import matplotlib.text
 import matplotlib.ticker
 import numpy as np
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 MOST_COLORS = 12  # more than that are data
+MEASURED = "measured"  # the gid of a text whose numbers differ between machines
 
 
 def describe(fig: Figure) -> list[str]:
     """Return one line per text and per type of mark, the same on every machine.
 
     Measured values are left out: limits, ticks and color ranges only appear if they are round
-    numbers, and the number of marks does not appear.
+    numbers, the number of marks does not appear, and numbers in a text with the gid "measured" are
+    replaced by #.
     """
     texts = dict.fromkeys([fig.get_suptitle(), *(text.get_text() for text in fig.texts)])
     lines = [f"figure: {text}" for text in texts]
@@ -36,17 +40,24 @@ def describe(fig: Figure) -> list[str]:
 
 def _describe_axes(ax) -> Iterator[str]:
     texts = {f"title {side}": ax.get_title(side) for side in ("left", "center", "right")}
-    texts |= {"x": ax.get_xlabel(), "y": ax.get_ylabel()}
+    texts |= {"title center": _words(ax.title)}
+    texts |= {"x": _words(ax.xaxis.label), "y": _words(ax.yaxis.label)}
     yield from (f"{name}: {text}" for name, text in texts.items() if text)
     if legend := ax.get_legend():
         yield from (f"legend: {text.get_text()}" for text in legend.get_texts())
         if legend.get_frame_on():
             yield "legend in a frame"
-    yield from sorted({f"text: {text.get_text()}" for text in ax.texts})
+    yield from sorted({f"text: {_words(text)}" for text in ax.texts})
     for name, axis in (("x", ax.xaxis), ("y", ax.yaxis)):
         yield from _describe_axis(ax, name, axis)
     marks = (*ax.lines, *ax.patches, *ax.collections, *ax.images)
     yield from sorted({_describe_mark(mark) for mark in marks})
+
+
+def _words(text: matplotlib.text.Text) -> str:
+    """Return a text, without its numbers if they were measured."""
+    words = text.get_text()
+    return re.sub(r"\d+(\.\d+)?", "#", words) if text.get_gid() == MEASURED else words
 
 
 def _describe_axis(ax, name: str, axis) -> Iterator[str]:

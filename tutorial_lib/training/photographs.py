@@ -1,7 +1,7 @@
 """The FCN for photographs that comes with the tutorials, and the recipe that trains it.
 
 Only the score layers are trained and stored: the features come from EfficientNet-Lite0 and stay as
-they are, so they are computed once, for a dozen augmented views of each photograph.
+they are.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tutorial_lib.inference import predict_any_size
 from tutorial_lib.inference import test_time_augmentation as average_views
 from tutorial_lib.metrics import ConfusionMatrix
 from tutorial_lib.models import photo_fcn
-from tutorial_lib.models.fcn import BilinearUpsampling
+from tutorial_lib.models.fcn import STRIDES, BilinearUpsampling
 from tutorial_lib.training.checkpoints import SegmentationNetwork
 from tutorial_lib.training.losses import pixel_cross_entropy
 
@@ -30,13 +30,13 @@ CHECKPOINT_SHA256 = ""
 SHORT_SIDE = 375  # of most photographs of PASCAL VOC
 
 # Chosen by two folds of four-fold cross-validation on 280 photographs of VOC's training list.
-VIEWS = 12  # of each photograph
-CROP = 384
-LABEL_STEP = 4  # the loss looks at every fourth pixel of each row and column
 EPOCHS = 10
+CROP = 384
 BATCH = 16
+SCALES = (0.6, 1.6)
 RATE, DECAY = 5e-3, 0.2
 LOSS_WEIGHTS = [0.3, 0.3, 1.0]  # of the scores at strides 32, 16 and 8
+LABEL_STEP = 4  # the loss looks at every fourth pixel of each row and column
 
 
 def load_voc_network(stride: int = 8) -> SegmentationNetwork:
@@ -62,19 +62,27 @@ def train_scores(
 ) -> tuple[keras.Model, keras.Model]:
     """Train the score layers on a list of VOC; return the features and the scores.
 
+    Photographs with rare classes come more often, and of the pixels of frequent classes only a
+    part counts: see `pipeline.sampling_weights` and `pipeline.keep_probabilities`. The scores at
+    all three strides are trained at once, each with a loss of its own.
+
     Args:
         tree: Photographs with labels, in VOC's layout.
         split: The list to train on.
         seed: Of augmentation, initialization, shuffling and dropout.
-        echo: Called with a line of progress now and then.
+        echo: Called with a line of progress after each epoch.
     """
     keras.utils.set_random_seed(seed)
     files = [path for id in tree.ids(split) for path in (tree.image_path(id), tree.labels_path(id))]
     folder = cached_records(f"voc-{split}", files, lambda: tree.samples(split))
     features, scores = photo_fcn.build_features(), photo_fcn.build_scores()
-    batches = compute_features(features, folder, seed, echo)
-    trained = _with_label_grid(scores)
-    steps = EPOCHS * len(batches)
+    maps = scores(features.outputs)
+    outputs = [
+        BilinearUpsampling(stride // LABEL_STEP, name=f"at_stride_{stride}")(x)
+        for stride, x in zip(STRIDES, maps, strict=True)
+    ]
+    trained = keras.Model(features.inputs, outputs)
+    steps = EPOCHS * len(batches_of(folder, seed, 0))
     schedule = keras.optimizers.schedules.CosineDecay(
         RATE / 100, 9 * steps // 10, warmup_target=RATE, warmup_steps=steps // 10
     )
@@ -84,54 +92,29 @@ def train_scores(
         loss_weights=LOSS_WEIGHTS,
     )
     for epoch in range(EPOCHS):
-        history = trained.fit(batches, verbose=0).history
+        history = trained.fit(batches_of(folder, seed, epoch), shuffle=False, verbose=0).history
         echo(f"epoch {epoch + 1}/{EPOCHS}: loss {history['loss'][0]:.3f}")
     return features, scores
 
 
-def compute_features(features: keras.Model, folder: Path, seed: int, echo: Callable):
-    """Compute the feature maps of augmented views; return them as shuffled batches.
-
-    Photographs with rare classes have more views, and of the pixels of frequent classes only a
-    part counts: see `pipeline.sampling_weights` and `pipeline.keep_probabilities`.
+def batches_of(folder: Path, seed: int, epoch: int):
+    """Return the augmented crops of one epoch, with their labels once for each output.
 
     Returns:
-        tf.data batches of three float16 feature maps, and three times the labels
-        uint8 (batch, 96, 96).
+        tf.data pairs of float32 (batch, 384, 384, 3) and three times uint8 (batch, 96, 96).
     """
-    import tensorflow as tf
-
     pixels = pipeline.class_pixels(folder)
-    options = {
-        "scales": (0.6, 1.6),
-        "weights": pipeline.sampling_weights(pixels, 0.5),
-        "keep": pipeline.keep_probabilities(pixels, 0.5),
-    }
-    parts: list[list[np.ndarray]] = [[], [], [], []]
-    start = LABEL_STEP // 2
-    for view in range(VIEWS):
-        for images, labels in pipeline.crop_batches(folder, CROP, 8, seed * 1009 + view, **options):
-            maps = features.predict_on_batch(images)
-            for part, array in zip(parts, maps, strict=False):
-                part.append(array.astype(np.float16))
-            parts[3].append(labels.numpy()[:, start::LABEL_STEP, start::LABEL_STEP])
-        echo(f"features of view {view + 1}/{VIEWS}")
-    fine, middle, coarse, labels = (np.concatenate(part) for part in parts)
-    generator = np.random.default_rng(seed)
-
-    def shuffled():
-        order = generator.permutation(len(labels))
-        for first in range(0, len(order) - BATCH + 1, BATCH):
-            some = np.sort(order[first : first + BATCH])
-            maps = tuple(part[some].astype(np.float32) for part in (fine, middle, coarse))
-            yield maps, (labels[some],) * 3
-
-    shapes = [tf.TensorSpec((BATCH, *part.shape[1:]), tf.float32) for part in (fine, middle, coarse)]
-    target = tf.TensorSpec((BATCH, *labels.shape[1:]), tf.uint8)
-    dataset = tf.data.Dataset.from_generator(
-        shuffled, output_signature=(tuple(shapes), (target,) * 3)
+    crops = pipeline.crop_batches(
+        folder,
+        CROP,
+        BATCH,
+        seed * 1009 + epoch,
+        scales=SCALES,
+        weights=pipeline.sampling_weights(pixels, 0.5),
+        keep=pipeline.keep_probabilities(pixels, 0.5),
     )
-    return dataset.apply(tf.data.experimental.assert_cardinality(len(labels) // BATCH))
+    start = LABEL_STEP // 2
+    return crops.map(lambda x, y: (x, (y[:, start::LABEL_STEP, start::LABEL_STEP],) * 3))
 
 
 def evaluate(network, tree: voc.VocTree, split: str, augment: bool = False) -> ConfusionMatrix:
@@ -148,11 +131,3 @@ def evaluate(network, tree: voc.VocTree, split: str, augment: bool = False) -> C
         matrix.update(sample.labels, predict_any_size(model, sample.image).argmax(axis=-1))
     return matrix
 
-
-def _with_label_grid(scores: keras.Model) -> keras.Model:
-    """Return the score layers with their outputs upsampled to the grid of labels of the loss."""
-    outputs = [
-        BilinearUpsampling(stride // LABEL_STEP)(output)
-        for stride, output in zip((32, 16, 8), scores.outputs, strict=True)
-    ]
-    return keras.Model(scores.inputs, outputs)

@@ -1,0 +1,98 @@
+"""Segmentations drawn on their images, with a legend and the score of each."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.colors import to_rgb
+from matplotlib.patches import Patch
+
+from tutorial_lib.data.images import VOID
+from tutorial_lib.data.voc import CLASSES
+from tutorial_lib.figures import plotting
+from tutorial_lib.metrics import ConfusionMatrix
+
+# VOC's own colors are too dark to be seen on an image, or told apart. None for the background.
+COLORS = (
+    None, "#1F77E0", "#8C564B", "#E86CC8", "#17BECF", "#2CA02C", "#FF7F0E", "#D62728", "#8A4FFF",
+    "#BCBD22", "#00A896", "#7F5A2A", "#FFD21F", "#A0522D", "#5C6BC0", "#FF5FA2", "#6AA84F",
+    "#5CCBFF", "#C27BA0", "#45818E", "#A6E02B",
+)  # fmt: skip
+
+
+def tinted(image: np.ndarray, labels: np.ndarray, truth: np.ndarray | None = None) -> np.ndarray:
+    """Return an image in pale gray, each pixel tinted in the color of its class.
+
+    Args:
+        image: uint8 (height, width, 3).
+        labels: Classes (height, width); void becomes white.
+        truth: Labels whose void pixels, the true boundaries, are drawn in white.
+    """
+    result = plotting.faded(image)
+    for number in range(1, len(CLASSES)):
+        result = plotting.overlay(result, labels == number, COLORS[number], alpha=0.65)
+    void = (labels == VOID) | (False if truth is None else truth == VOID)
+    return np.where(void[..., None], np.uint8(255), result)
+
+
+def image_iou(labels: np.ndarray, predictions: np.ndarray) -> float:
+    """Return the mean IoU on one image, over the classes that are labeled in it.
+
+    A class that is only predicted is left out: one stray pixel of it would add a zero to the mean.
+    """
+    matrix = ConfusionMatrix(len(CLASSES)).update(labels, predictions)
+    return float(matrix.iou()[matrix.counts.any(axis=1)].mean())
+
+
+def show_segmentations(
+    images: Sequence[np.ndarray],
+    segmentations: Mapping[str, Sequence[np.ndarray]],
+    *,
+    title: str,
+    alt: str,
+    classes: Sequence[str],
+    truths: Sequence[np.ndarray] | None = None,
+    across: bool = False,
+    cell: float = 1.75,
+) -> None:
+    """Show images and segmentations of them side by side, with a legend of the classes.
+
+    Args:
+        images: uint8 (height, width, 3), all of one size.
+        segmentations: Heading → the labels (height, width) of each image.
+        title, alt: As for `plotting.figure` and `plotting.show`.
+        classes: Names in the legend.
+        truths: Labels of each image. Their void pixels are drawn in white, and each segmentation
+            that differs from them gets its `image_iou`.
+        across: One column per image; by default one row per image.
+        cell: Width of one image in inches.
+    """
+    columns = [("image", images), *segmentations.items()]
+    rows, cols = len(images), len(columns)
+    height = cell * images[0].shape[0] / images[0].shape[1]
+    caption = 0.0 if truths is None else 0.2
+    grid = (cols, rows) if across else (rows, cols)
+    names = textwrap.wrap("  ".join(classes), int(12 * cell * grid[1]))
+    size = (cell * grid[1] + 0.2, (height + caption) * grid[0] + 0.75 + 0.22 * len(names))
+    fig, axes = plotting.figure(*grid, title=title, size=size, squeeze=False)
+    axes = axes.T if across else axes
+    for column, (heading, maps) in enumerate(columns):
+        for row, (image, labels) in enumerate(zip(images, maps, strict=True)):
+            ax = axes[row, column]
+            plotting.bare(ax)
+            truth = None if truths is None else truths[row]
+            ax.imshow(image if maps is images else tinted(image, labels, truth))
+            if row == 0 and not across:
+                ax.set_title(heading, fontsize=9)
+            if across and row == 0:
+                ax.set_ylabel(heading, fontsize=9)
+            if maps is not images and truth is not None and labels is not truth:
+                ax.set_xlabel(f"IoU {image_iou(truth, labels):.2f}", fontsize=9, gid="measured")
+    handles = [Patch(color=to_rgb(COLORS[CLASSES.index(name)]), label=name) for name in classes]
+    fig.legend(
+        handles=handles, loc="outside lower center", ncols=-(-len(classes) // len(names)),
+        fontsize=9, handlelength=1, columnspacing=1,
+    )  # fmt: skip
+    plotting.show(fig, alt=alt, dpi=72)  # many photographs in one figure: 9 points stay 9 pixels
