@@ -331,7 +331,11 @@ WRONG = [
     ("5.2", fused_with_relu, "ReLU"),
     ("5.2", fused_late, "Add the scores first"),
     ("5.3", lambda counts: np.diag(counts) / (counts.sum(0) + counts.sum(1)), "single number|one"),
-    ("5.3", lambda counts: np.mean(mean_iou(counts, np.diag(counts)) * 0.75), "does not count as 0"),
+    (
+        "5.3",
+        lambda counts: np.mean(mean_iou(counts, np.diag(counts)) * 0.75),
+        "does not count as 0",
+    ),
     ("5.3", lambda counts: np.trace(counts) / counts.sum(), "pixel accuracy"),
     ("5.3", lambda counts: float("nan"), "0/0"),
     ("5.3", lambda counts: 1.5 * mean_iou(counts, np.diag(counts)), "only predicted"),

@@ -14,6 +14,8 @@ from tutorial_tools import canonical, runner
 
 PATHS = runner.find_notebooks()
 README = runner.NOTEBOOKS.parent / "README.md"
+# Chapter 05 draws most of its figures in its own cells, alternative text included.
+MEDIAN_LINES = {"05_fcn_voc": 9}
 IGNORED_LIMIT = {"04_unet_coco_cats": 2}  # elsewhere the banner alone; here measured rates, too
 
 
@@ -77,12 +79,12 @@ def test_every_figure_says_what_is_in_it(notebook):
     assert shown and all("drawn" in output["metadata"]["image/png"] for output in shown)
 
 
-def test_cells_are_short_and_prose_is_not_scarce(notebook):
+def test_cells_are_short_and_prose_is_not_scarce(path, notebook):
     lengths = [
         sum(1 for line in text(cell).splitlines() if line.strip() and not line.startswith("#"))
         for cell in code(notebook)
     ]
-    assert statistics.median(lengths) <= 5 and max(lengths) <= 20
+    assert statistics.median(lengths) <= MEDIAN_LINES.get(path.stem, 5) and max(lengths) <= 20
 
 
 def test_opening_and_closing(notebook):
@@ -98,7 +100,7 @@ def test_opening_and_closing(notebook):
 def test_parameters_are_typed_and_explained(path):
     parameters = runner.notebook_parameters(path)
     types = {"profile": "str", "dataset": "str", "data_dir": "str", "seed": "int"}
-    optional = {"backbone": "str", "weights": "str"}
+    optional = {"backbone": "str", "weights": "str", "photo": "str"}
     for name, entry in parameters.items():
         expected = "bool" if name == "retrain" else (types | optional).get(name, "int")
         assert entry["type"] == expected and len(entry["help"].split()) > 3

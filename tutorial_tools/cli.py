@@ -258,7 +258,9 @@ def sticker(photo, label, output, model, contour, shadow, crf, preview) -> None:
     if label and not model:
         check_choice("label", label, voc.CLASSES[1:])
     # What is wrong with a name should not wait for TensorFlow.
-    written = [path for path in (output or (label and _sticker_name(photo, label)), preview) if path]
+    written = [
+        path for path in (output or (label and _sticker_name(photo, label)), preview) if path
+    ]
     _check_outputs(written, [photo, model] if model else [photo])
     image = read_photograph(photo)
     with notebook.native_notes_silenced():

@@ -130,4 +130,3 @@ def evaluate(network, tree: voc.VocTree, split: str, augment: bool = False) -> C
     for sample in tree.samples(split):
         matrix.update(sample.labels, predict_any_size(model, sample.image).argmax(axis=-1))
     return matrix
-
