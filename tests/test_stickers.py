@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
-from skimage import data
 
 from tutorial_lib import stickers
 from tutorial_lib.data import voc
 from tutorial_lib.errors import InputError
-from tutorial_lib.training import checkpoints, photographs
+from tutorial_lib.training import checkpoints
 from tutorial_tools.cli import main
 
 BLUE = np.full((60, 100, 3), (0, 0, 255), np.uint8)
@@ -217,7 +216,7 @@ def test_the_sticker_command(blue_is_cat, tmp_path):
         ("-o linked.png", "linked.png is already in use"),
         ("--preview photo.png", "photo.png is already in use"),
         ("-o a.png --preview a.png", "a.png is already in use"),
-        ("--label cat --preview photo-cat.png", "photo-cat.png is already in use"),
+        ("--preview photo-cat.png", "photo-cat.png is already in use"),
         ("--model net.png -o net.png", "net.png is already in use"),
         ("-o net.keras --model net.keras", "net.keras should end in .png"),
         ("-o b.jpg", "b.jpg should end in .png"),
@@ -242,34 +241,11 @@ def test_the_sticker_command_says_what_it_needs(tmp_path, monkeypatch):
     result = CliRunner().invoke(main, ["sticker", str(tmp_path / "none.jpg")])
     assert result.exit_code == 1 and "none.jpg is missing" in result.output
     Image.fromarray(BLUE).save(tmp_path / "photo.jpg")
-    result = CliRunner().invoke(main, ["sticker", str(tmp_path / "photo.jpg"), "--label", "lion"])
-    assert result.exit_code == 1 and "lion" in result.output
+    result = CliRunner().invoke(main, ["sticker", str(tmp_path / "photo.jpg")])
+    assert result.exit_code == 1 and "trained on photographs" in result.output
+    assert "tutorial run 05 -p dataset voc" in result.output
     (tmp_path / "bad.keras").write_bytes(b"no")
     result = CliRunner().invoke(
         main, ["sticker", str(tmp_path / "photo.jpg"), "--model", str(tmp_path / "bad.keras")]
     )
     assert result.exit_code == 1 and "is damaged" in result.output
-
-
-@pytest.mark.slow
-def test_the_network_that_comes_along_cuts_out_the_largest_object(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    Image.fromarray(data.chelsea()).save("chelsea.jpg")
-    result = CliRunner().invoke(main, ["sticker", "chelsea.jpg"])
-    assert result.exit_code == 0, result.output
-    sticker = np.asarray(Image.open("chelsea-cat.png"))
-    assert 0.3 < (sticker[..., 3] > 0).mean() < 0.98
-    Image.fromarray(np.full((96, 96, 3), 128, np.uint8)).save("gray.png")
-    result = CliRunner().invoke(main, ["sticker", "gray.png"])
-    assert result.exit_code == 1 and "finds background only" in result.output
-    monkeypatch.setattr(photographs, "CHECKPOINT", tmp_path / "none.weights.h5")
-    result = CliRunner().invoke(main, ["sticker", "chelsea.jpg"])
-    assert result.exit_code == 1 and "none.weights.h5 is missing; restore it" in result.output
-
-
-def test_the_largest_class_is_the_default():
-    labels = np.zeros((100, 100), np.uint8)
-    labels[:40, :50], labels[60:, :30] = 2, 1
-    assert stickers.largest_class(labels, ("background", "cat", "dog")) == "dog"
-    with pytest.raises(InputError, match="background only"):
-        stickers.largest_class(np.zeros((9, 9), np.uint8), ("background", "cat", "dog"))

@@ -183,26 +183,7 @@ def find_object(labels: np.ndarray, label: str, classes: Sequence[str]) -> np.nd
     mask = labels == list(classes).index(label)
     if mask.mean() >= LEAST_SHARE:
         return mask
-    found = ", ".join(_found(labels, classes)) or "background only"
-    raise InputError(f"the network finds no {label} in this photograph; it finds {found}")
-
-
-def largest_class(labels: np.ndarray, classes: Sequence[str]) -> str:
-    """Return the name of the class with the most pixels in a label map, the background aside.
-
-    Raises:
-        InputError: if no class has enough pixels.
-    """
-    found = _found(labels, classes)
-    if not found:
-        raise InputError(
-            f"the network finds background only in this photograph; it predicts {classes[1]} to "
-            f"{classes[-1]}, which should cover at least {LEAST_SHARE:.1%} of the image"
-        )
-    return found[0]
-
-
-def _found(labels: np.ndarray, classes: Sequence[str]) -> list[str]:
-    """Return the classes with enough pixels in a label map, the largest first."""
     shares = np.bincount(labels.ravel(), minlength=len(classes))[1 : len(classes)] / labels.size
-    return [classes[i + 1] for i in np.argsort(-shares) if shares[i] >= LEAST_SHARE]
+    others = [classes[i + 1] for i in np.argsort(-shares) if shares[i] >= LEAST_SHARE]
+    found = ", ".join(others) or "background only"
+    raise InputError(f"the network finds no {label} in this photograph; it finds {found}")

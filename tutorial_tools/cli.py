@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from tutorial_lib import CHECKOUT, __version__
-from tutorial_lib.errors import InputError, check_choice
+from tutorial_lib.errors import InputError
 
 
 class OneLineErrors(click.Group):
@@ -158,23 +158,11 @@ def refresh(names, timeout: int) -> None:
 
 
 @main.command()
-@click.argument("what", type=click.Choice(["03", "05", "voc"]), default="05")
-@click.option(
-    "--data", "root", type=click.Path(file_okay=False, path_type=Path),
-    help="For voc: where PASCAL VOC is, the folder of JPEGImages or one above it.",
-)  # fmt: skip
-@click.option("--seed", default=0, show_default=True, help="For voc.")
-def pretrain(what: str, root: Path | None, seed: int) -> None:
-    """Train the networks that come with notebook 03 or 05 (for maintainers).
-
-    voc trains the score layers of the FCN for photographs on the training list of PASCAL VOC, and
-    prints the scores on its validation list.
-    """
-    if what == "03":
+@click.argument("chapter", type=click.Choice(["03", "05"]), default="05")
+def pretrain(chapter: str) -> None:
+    """Train the networks that come with notebook 03 or 05 (for maintainers)."""
+    if chapter == "03":
         _ship_autoencoders()
-        return
-    if what == "voc":
-        _ship_scores(root, seed)
         return
     from tutorial_lib.data.cache import file_hash
     from tutorial_lib.training import pretrain
@@ -182,29 +170,6 @@ def pretrain(what: str, root: Path | None, seed: int) -> None:
     accuracy = pretrain.train_classifier(echo=click.echo)
     click.echo(f"accuracy on validation images: {accuracy:.3f}")
     click.echo(f"CHECKPOINT_SHA256 = {file_hash(pretrain.CHECKPOINT)!r}")
-
-
-def _ship_scores(root: Path | None, seed: int) -> None:
-    """Train the score layers for photographs, print how good they are, and keep them."""
-    from tutorial_lib.data import voc
-    from tutorial_lib.data.cache import file_hash
-    from tutorial_lib.models import photo_fcn
-    from tutorial_lib.training import photographs
-
-    if root is None:
-        raise InputError("pretrain voc needs --data, the folder that PASCAL VOC is in")
-    tree = voc.VocTree(root)
-    features, scores = photographs.train_scores(tree, seed=seed, echo=click.echo)
-    for stride in (32, 16, 8):
-        matrix = photographs.evaluate(photo_fcn.join(features, scores, stride), tree, "val")
-        click.echo(
-            f"FCN-{stride}s: mean IoU {matrix.mean_iou():.3f}, "
-            f"pixel accuracy {matrix.pixel_accuracy():.3f}"
-        )
-    partial = photographs.CHECKPOINT.with_name("partial.weights.h5")
-    scores.save_weights(partial)
-    partial.replace(photographs.CHECKPOINT)
-    click.echo(f"CHECKPOINT_SHA256 = {file_hash(photographs.CHECKPOINT)!r}")
 
 
 def _ship_autoencoders() -> None:
@@ -228,14 +193,14 @@ def _ship_autoencoders() -> None:
 
 @main.command()
 @click.argument("photo", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--label", help="What to cut out, a VOC class.  [default: the largest object]")
+@click.option("--label", default="cat", show_default=True, help="What to cut out, a VOC class.")
 @click.option(
     "-o", "--output", type=click.Path(dir_okay=False, path_type=Path),
     help="The PNG to write.  [default: PHOTO-LABEL.png, where you are]",
 )  # fmt: skip
 @click.option(
     "--model", type=click.Path(dir_okay=False, path_type=Path),
-    help="A network that notebook 05 saved.  [default: the one that comes with the tutorials]",
+    help="Saved by notebook 05.  [default: models/fcn8s-voc.keras in the data folder]",
 )  # fmt: skip
 @click.option("--contour", default=12, show_default=True, help="Width of the contour, in pixels.")
 @click.option("--shadow", is_flag=True, help="Add a soft shadow.")
@@ -247,41 +212,29 @@ def _ship_autoencoders() -> None:
 def sticker(photo, label, output, model, contour, shadow, crf, preview) -> None:
     """Cut an object out of PHOTO: a transparent PNG with a white contour.
 
-    The network that comes with the tutorials knows the twenty classes of PASCAL VOC and needs no
-    download. `tutorial run 05 -p dataset voc -p backbone efficientnet_lite0` trains another one,
-    which --model takes.
+    The network must have been trained on photographs; the one that comes with the tutorials was
+    trained on pictograms only. `tutorial run 05 -p dataset voc -p backbone efficientnet_lite0`
+    trains one and saves it where this command looks.
     """
     from tutorial_lib import notebook, stickers
-    from tutorial_lib.data import voc
+    from tutorial_lib.data import data_home
     from tutorial_lib.data.images import read_photograph
 
-    if label and not model:
-        check_choice("label", label, voc.CLASSES[1:])
+    path = model or data_home() / "models" / "fcn8s-voc.keras"
+    output = output or Path(f"{photo.stem}-{label}.png")
     # What is wrong with a name should not wait for TensorFlow.
-    written = [
-        path for path in (output or (label and _sticker_name(photo, label)), preview) if path
-    ]
-    _check_outputs(written, [photo, model] if model else [photo])
+    _check_outputs([output, preview] if preview else [output], [photo, path])
     image = read_photograph(photo)
     with notebook.native_notes_silenced():
-        from tutorial_lib.training import checkpoints, photographs
-    network = checkpoints.load_network(model) if model else photographs.load_voc_network()
-    labels = network.segment(image, crf=crf)
-    label = label or stickers.largest_class(labels, network.classes)
-    mask = stickers.find_object(labels, label, network.classes)
+        from tutorial_lib.training.checkpoints import load_network
+    network = load_network(path)
+    mask = stickers.find_object(network.segment(image, crf=crf), label, network.classes)
     result = stickers.make_sticker(image, mask, contour=contour, shadow=shadow)
-    if output is None:
-        output = _sticker_name(photo, label)
-        _check_outputs([output, preview] if preview else [output], [photo])
     stickers.save_png(result, output)
     click.echo(f"{output}: {result.shape[1]}×{result.shape[0]} pixels")
     if preview:
         stickers.save_png(stickers.preview(result), preview, limit=float("inf"))
         click.echo(preview)
-
-
-def _sticker_name(photo: Path, label: str) -> Path:
-    return Path(f"{photo.stem}-{label}.png")
 
 
 def _check_outputs(written: list[Path], read: list[Path]) -> None:

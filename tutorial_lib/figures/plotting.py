@@ -95,7 +95,10 @@ def to_png(fig: Figure, dpi: int = DPI) -> bytes:
     buffer = io.BytesIO()
     with matplotlib.rc_context(STYLE):
         fig.savefig(buffer, dpi=dpi, facecolor="white", metadata={"Software": None})
-    return buffer.getvalue()
+    # A figure is opaque: without the alpha channel it takes a sixth less room.
+    smaller = io.BytesIO()
+    Image.open(buffer).convert("RGB").save(smaller, "PNG", optimize=True)
+    return smaller.getvalue()
 
 
 def show(
