@@ -20,7 +20,11 @@ from tutorial_lib.exercises import (
 @exercise("1.1")
 def output_pixel(function) -> str:
     rng = np.random.default_rng(0)
-    for shape, kernel, row, column in [((5, 5), (3, 3), 1, 2), ((6, 4), (2, 3), 4, 0)]:
+    for shape, kernel, row, column in [
+        ((5, 5), (3, 3), 1, 2),
+        ((6, 4), (2, 3), 1, 0),
+        ((5, 6), (2, 2), 2, 1),
+    ]:
         x, w = rng.integers(1, 9, shape), rng.integers(1, 9, kernel)
         got, y = array(function(x, w, row, column)), _valid(x, w)
         case = f"For a {shape[0]}×{shape[1]} input and row {row}, column {column}"
@@ -41,7 +45,7 @@ def output_pixel(function) -> str:
         otherwise = f"{case} the output is {y[row, column]}, not {got}."
         hints = {f"{case} {hint}": wrong for hint, wrong in mistakes.items()}
         expect_close(got, y[row, column], hints, otherwise)
-    return "This sum, at every position, is all that a convolution computes."
+    return "A convolution computes this sum at every position."
 
 
 @exercise("1.2")
@@ -49,13 +53,15 @@ def diagonal_kernel(answer) -> str:
     kernel = array(answer)
     if kernel.shape != (3, 3) or kernel.dtype.kind not in "iuf":
         raise Wrong(f"The kernel should be an array of 3×3 numbers; yours has {kernel.shape}.")
-    upper_right = np.array([[0.5, 1, 1], [0, 0.5, 1], [0, 0, 0.5]])
     if not np.isclose(kernel.sum(), 0):
         raise Wrong(
             f"On a constant image of ones it outputs {kernel.sum():g}, the sum of its weights; "
             "make them add up to 0."
         )
-    wanted, other = (kernel * upper_right).sum(), (kernel * upper_right[:, ::-1]).sum()
+    distance = np.arange(3) - np.arange(3)[:, None]  # of each pixel from the diagonal
+    edges = [np.clip((distance - shift + 1) / 2, 0, 1) for shift in range(-3, 4)]
+    outputs = np.array([[(kernel * e).sum(), (kernel * e[:, ::-1]).sum()] for e in edges])
+    wanted, other = (column[np.abs(column).argmax()] for column in outputs.T)
     if np.isclose(wanted, 0) and not np.isclose(other, 0):
         raise Wrong("It detects the other diagonal; mirror it from left to right.")
     if not np.isclose(other, 0):
@@ -63,12 +69,13 @@ def diagonal_kernel(answer) -> str:
             f"On the other diagonal edge it outputs {other:g}, not 0; exchanging rows and columns "
             "from the other corner must change the sign of each weight."
         )
-    if wanted <= 0 or np.isclose(wanted, 0):
+    wanted = wanted if wanted <= 0 else outputs[:, 0].min()
+    if wanted < -1e-9 or np.allclose(outputs[:, 0], 0):
         raise Wrong(
             f"Where the upper right is brighter it outputs {wanted:g}; it should be positive. "
             "Weights there should be positive, those in the lower left negative."
         )
-    return "Its weights add up to 0, so that the brightness of the scene does not matter."
+    return "Its weights add up to 0, so the overall brightness of the scene does not matter."
 
 
 @exercise("1.3")
@@ -108,8 +115,11 @@ def aligned_padding(function) -> str:
         if size != o:
             raise Wrong(f"{case} the output has {size} pixels, that of the shortcut {o}.")
         if after != max((o - 1) * s + k - i - before, 0):
-            raise Wrong(f"{case} {after} zeros after the image are more than needed.")
-    return "SAME puts the odd zero at the other end, which shifts one branch by a pixel."
+            raise Wrong(f"{case} {after} after the image is more than needed.")
+    return (
+        "When the number of zeros is odd, SAME puts the extra one at the other end, "
+        "which shifts one branch by a pixel."
+    )
 
 
 @exercise("1.6")
@@ -124,7 +134,7 @@ def pointwise_convolution(function) -> str:
         "You subtracted the bias.": expected - 2 * b,
     }
     expect_close(got, expected, hints, "Each pixel is a vector of channels; multiply it by w.")
-    return "This one line is the score layer of a fully convolutional network."
+    return "This line implements the score layer of a fully convolutional network."
 
 
 @exercise("1.7")
@@ -162,7 +172,7 @@ def own_convolution(function) -> str:
             raise Wrong(f"{case} {_wrong_values(got, x, w, s, p)}")
     if not np.allclose(function(np.ones((2, 2), int), np.full((2, 2), 0.125), 1, 0), 0.5):
         raise Wrong("For integer pixels and weights of 1/8: your output cuts off the fractions.")
-    return "You have written a convolution layer. All that is missing is channels, and training."
+    return "You have written a convolution layer. Only channels and training are still missing."
 
 
 def _valid(x: np.ndarray, w: np.ndarray) -> np.ndarray:

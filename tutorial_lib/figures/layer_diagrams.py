@@ -67,7 +67,11 @@ def show_receptive_fields(
         raise InputError(f"a stack of {layers} layers cannot be drawn; use at most 6")
     height = 0.45 + 0.52 * layers
     fig, axes = plotting.figure(
-        len(stacks), title=title, size=(6.6, 0.5 + len(stacks) * height), squeeze=False
+        len(stacks),
+        title=title,
+        size=(6.6, 0.5 + len(stacks) * height),
+        squeeze=False,
+        height_ratios=[1.3 * len(stack) + 1 for stack in stacks.values()],  # equal cells
     )
     for ax, (caption, stack) in zip(axes.flat, stacks.items(), strict=True):
         _draw_stack(ax, stack, size)
