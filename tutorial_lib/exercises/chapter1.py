@@ -115,7 +115,7 @@ def aligned_padding(function) -> str:
         if size != o:
             raise Wrong(f"{case} the output has {size} pixels, that of the shortcut {o}.")
         if after != max((o - 1) * s + k - i - before, 0):
-            raise Wrong(f"{case} {after} after the image is more than needed.")
+            raise Wrong(f"{case} a padding of {after} after the image is more than needed.")
     return (
         "When the number of zeros is odd, SAME puts the extra one at the other end, "
         "which shifts one branch by a pixel."
