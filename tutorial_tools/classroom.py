@@ -112,16 +112,17 @@ def start_page(copies: Iterable[Copy]) -> str:
     return text.replace("TABLE", "\n".join(rows))
 
 
-def open_lab(options: Iterable[str] = ()) -> int:
+def open_lab(options: Iterable[str] = (), folder: Path = WORK) -> int:
     """Open JupyterLab at the start page and return its exit status when it ends.
 
-    Our settings let sliders survive a reload, and ask for no news from the network.
+    Our settings show Markdown files rendered, let sliders survive a reload, and ask for no news
+    from the network.
     """
     settings = str(resources.files("tutorial_tools").joinpath("jupyter"))
     paths = [settings, *filter(None, [os.environ.get("JUPYTER_CONFIG_PATH")])]
-    page = f"/lab/tree/{WORK.name}/{START_PAGE}?factory=Markdown%20Preview"
+    page = f"/lab/tree/{folder.name}/{START_PAGE}"
     command = [sys.executable, "-m", "jupyterlab", f"--LabApp.default_url={page}"]
-    command += [f"--ServerApp.root_dir={CHECKOUT}", *options]
+    command += [f"--ServerApp.root_dir={folder.parent}", *options]
     environment = os.environ | {"JUPYTER_CONFIG_PATH": os.pathsep.join(paths)}
     return subprocess.run(command, env=environment).returncode
 
