@@ -287,20 +287,6 @@ def address(site):
         server.shutdown()
 
 
-@pytest.fixture(scope="module")
-def browser():
-    """Start the system's Chromium, or the program that the variable CHROME names."""
-    api = pytest.importorskip("playwright.sync_api", reason="needs the site extra: playwright")
-    names = (os.environ.get("CHROME"), "chromium", "chromium-browser", "google-chrome")
-    program = next((found for name in names if name and (found := shutil.which(name))), None)
-    if program is None:
-        pytest.skip("no Chromium here; install one, or name it in the environment variable CHROME")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
 def page(browser):
     page = browser.new_page(viewport=LAPTOP)
@@ -414,3 +400,52 @@ def test_the_theme_button_makes_it_dark(page, address):
     for theme in ("dark", "light"):
         page.evaluate(f"document.querySelector('.theme-change-button[data-mode={theme}]').click()")
         assert page.evaluate("document.documentElement.dataset.theme") == theme
+
+
+IN_VIEW = """(selector) => [...document.querySelectorAll(selector)].some((element) => {
+    const box = element.getBoundingClientRect();
+    return element.checkVisibility({ visibilityProperty: true })
+        && box.width > 0 && box.right > 0 && box.left < innerWidth;
+})"""
+
+
+@pytest.mark.parametrize("width", [PHONE["width"], 800, 1000, LAPTOP["width"]])
+def test_every_button_of_the_theme_works(page, address, width):
+    page.set_viewport_size({"width": width, "height": 900})
+    page.goto(f"{address}notebooks/{CHAPTERS[0]}.html")
+
+    def wait_until(selector: str, seen: bool) -> None:
+        page.wait_for_function(f"([one, seen]) => ({IN_VIEW})(one) === seen", arg=[selector, seen])
+
+    # Two menus: each opens where it is closed, and closes where it is open.
+    for button, menu in (
+        (".primary-toggle", ".bd-sidebar-primary nav a"),
+        (".secondary-toggle", ".bd-sidebar-secondary nav a"),
+    ):
+        seen = page.evaluate(IN_VIEW, menu)
+        if page.evaluate(IN_VIEW, button):
+            page.locator(f"{button}:visible").click()
+            wait_until(menu, not seen)
+            page.keyboard.press("Escape") if not seen else page.locator(button).first.click()
+            wait_until(menu, seen)
+        else:
+            assert seen, f"{menu} cannot be reached"
+    for button in page.locator(".article-header-buttons .dropdown-toggle:visible").all():
+        entries = button.locator("xpath=following-sibling::*[contains(@class, 'dropdown-menu')]")
+        button.click()
+        entries.wait_for()
+        assert entries.locator("a, button").count()
+        button.click()
+        page.mouse.move(0, 800)  # they open below the mouse, too
+        entries.wait_for(state="hidden")
+    page.locator(".theme-switch-button:visible").click()
+    page.locator("[data-mode=dark]:visible").click()
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    page.locator(".btn-fullscreen-button:visible").click()
+    page.wait_for_function("document.fullscreenElement")
+    page.evaluate("document.exitFullscreen()")
+    page.wait_for_function("!document.fullscreenElement")
+    page.locator(".search-button__button:visible").first.click()
+    page.locator("dialog input[type=search]").fill("padding")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/search.html?q=padding")
