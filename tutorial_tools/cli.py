@@ -101,7 +101,7 @@ def report(output: Path) -> None:
 @main.command(context_settings={"ignore_unknown_options": True})
 @click.option(
     "--fresh", multiple=True, metavar="NAME",
-    help="Write a new copy of a chapter, such as 03, beside your own; may be given several times.",
+    help="Write a new copy of a chapter (03 is enough) beside your own; can be repeated.",
 )  # fmt: skip
 @click.option("--prepare", is_flag=True, help="Make and list the copies; do not open JupyterLab.")
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)

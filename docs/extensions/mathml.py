@@ -13,7 +13,7 @@ from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.util import logging
 
 LOG = logging.getLogger(__name__)
-ALIASES = {"dots": "ldots"}  # what the converter knows under another name
+ALIASES = {"dots": "ldots", "texttt": "text"}  # what the converter knows under another name
 FONT = "stix-two-math.woff"
 # Latin, Greek, accents and punctuation, letter-like signs, arrows, operators, brackets, and the
 # bold and italic alphabets that stand for variables.
@@ -54,7 +54,9 @@ def convert(tex: str, as_block: bool = False) -> str:
     Raises:
         docutils.utils.math.MathError: if the converter does not know a command.
     """
-    tex = re.sub(r"\\([A-Za-z]+)", lambda m: "\\" + ALIASES.get(m[1], m[1]), tex.strip())
+    # The converter does not know the commands that enlarge a bracket; MathML brackets grow anyway.
+    tex = re.sub(r"\\[bB]igg?[lrm]?(?![A-Za-z])\s*", "", tex.strip())
+    tex = re.sub(r"\\([A-Za-z]+)", lambda m: "\\" + ALIASES.get(m[1], m[1]), tex)
     return tex2mathml(tex, as_block=as_block)
 
 
