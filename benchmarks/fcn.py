@@ -1,14 +1,10 @@
-"""FCN-32s, 16s and 8s with the quick profile of notebook 05: on scenes, or on photographs.
+"""FCN-32s, 16s and 8s with the quick profile of notebook 05, on bundled scenes.
 
-    python benchmarks/fcn.py                             # bundled scenes, seeds 0, 1 and 2
-    python benchmarks/fcn.py 0 --crf 4                   # and a CRF, on every fourth scene
-    python benchmarks/fcn.py --control                   # and FCN-32s, trained as long as all three
-    python benchmarks/fcn.py 0 --voc VOCDEVKIT WEIGHTS   # photographs of VOC
+    python benchmarks/fcn.py                # seeds 0, 1 and 2
+    python benchmarks/fcn.py 0 --crf 4      # and a CRF, on every fourth scene
+    python benchmarks/fcn.py --control      # and FCN-32s, trained as long as all three
 
-VOCDEVKIT is a directory with VOC2012 in it, the whole or a part; WEIGHTS the file of a
-keras.applications MobileNet without its top. Trains on the train list and scores the val list, in
-the images' own size, void left out. Prints the mean IoU on all pixels and on the boundary band,
-of FCN-8s on photographs also with test-time augmentation, and the IoU of each class.
+Prints the mean IoU on all pixels and on the boundary band, and the IoU of each class.
 """
 
 from __future__ import annotations
@@ -16,14 +12,12 @@ from __future__ import annotations
 import argparse
 import functools
 import time
-from pathlib import Path
 
 import numpy as np
 from common import row
 
 from tutorial_lib import notebook
 from tutorial_lib.data import voc
-from tutorial_lib.data.images import resize_short_side
 
 BAND = 4  # pixels
 CONTROL_RATES = (5e-4, 1e-3)  # those of the first stage and of the two later ones
@@ -32,49 +26,38 @@ CONTROL_RATES = (5e-4, 1e-3)  # those of the first stage and of the two later on
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("seeds", nargs="*", type=int, default=[0, 1, 2])
-    parser.add_argument("--voc", nargs=2, type=Path, metavar=("VOCDEVKIT", "WEIGHTS"))
     parser.add_argument("--crf", type=int, help="score every so many-th with the CRF: slow")
     parser.add_argument("--control", action="store_true", help="train FCN-32s as long as all three")
-    parser.add_argument("--share", type=int, default=1, help="train on every so many-th image")
-    parser.add_argument("--keep", type=Path, help="save FCN-8s of the last seed here, *.keras")
     options = parser.parse_args()
     notebook.start("quick")
-    from tutorial_lib import crf, inference
+    from tutorial_lib import crf
     from tutorial_lib.data import records, scenes
-    from tutorial_lib.models import backbones, fcn
-    from tutorial_lib.training import checkpoints, fcn_stages, pretrain
+    from tutorial_lib.models import fcn
+    from tutorial_lib.training import fcn_stages, pretrain
 
-    settings = fcn_stages.PHOTOS_QUICK if options.voc else fcn_stages.QUICK
+    settings = fcn_stages.QUICK
     side, heads = settings["crop"], ["32s", "16s", "8s"]
-
-    def read(tree, ids):
-        """Yield the samples to train on; photographs get a shorter side of one length."""
-        for name in ids:
-            sample = tree.read(name)
-            yield resize_short_side(sample, side) if options.voc else sample
 
     def mean_iou(network, samples, refine=None) -> tuple:
         """Return the confusion matrices on all pixels and on the band, and their mean IoU."""
         scores = fcn_stages.evaluate_bands(network, samples, [0, BAND], refine=refine)
         return scores[0], [matrix.mean_iou() for matrix in scores.values()]
 
-    heads += ["8s, augmented"] * bool(options.voc)
     heads += [f"32s, rate {rate:g}" for rate in CONTROL_RATES] * options.control
     heads += [f"{head}, band" for head in heads]
     print("| | " + " | ".join(heads) + " |\n" + "|---" * (len(heads) + 1) + "|", flush=True)
     rows, classes = [], []
     for seed in options.seeds:
         notebook.start("quick", seed=seed)
-        if options.voc:
-            place, backbone = options.voc[0], backbones.load_backbone("mobilenet", options.voc[1])
-        else:
-            sizes = {"train": settings["scenes"], "val": settings["validation"]}
-            place, backbone = scenes.voc_tree(seed=seed, **sizes), pretrain.load_classifier()
-        tree = voc.VocTree(place)
-        ids, samples = tree.ids("train")[:: options.share], list(tree.samples("val"))
-        paths = [path for name in ids for path in tree.recipe(name).files]
-        name = f"benchmark-{side}-{options.share}"
-        directory = records.cached_records(name, paths, functools.partial(read, tree, ids))
+        sizes = {"train": settings["scenes"], "val": settings["validation"]}
+        tree, backbone = (
+            voc.VocTree(scenes.voc_tree(seed=seed, **sizes)),
+            pretrain.load_classifier(),
+        )
+        samples = list(tree.samples("val"))
+        paths = [path for name in tree.ids("train") for path in tree.recipe(name).files]
+        train = functools.partial(tree.samples, "train")
+        directory = records.cached_records(f"benchmark-{side}", paths, train)
         start, networks = time.process_time(), {}
         for stride, stage in settings["stages"].items():
             networks[stride] = fcn.build_fcn(backbone, stride)
@@ -90,9 +73,7 @@ def main() -> None:
             stage = fcn_stages.Stage(1, longest - 1, rate)
             fcn_stages.train_stage(controls[-1], batches, stage)
         minutes = (time.process_time() - start) / 60
-        best = inference.test_time_augmentation(networks[8]) if options.voc else networks[8]
         scores = [mean_iou(network, samples) for network in networks.values()]
-        scores += [mean_iou(best, samples)] * bool(options.voc)
         scores += [mean_iou(network, samples) for network in controls]
         rows.append([values[band] for band in (0, 1) for _, values in scores])
         classes.append(scores[2][0].iou())
@@ -106,9 +87,7 @@ def main() -> None:
         few = samples[:: options.crf]
         print(f"\n| {len(few)} images | mean IoU | band |\n|---|---|---|")
         for name, refine in (("FCN-8s", None), ("FCN-8s and CRF", crf.refine_scores)):
-            print(row(name, mean_iou(best, few, refine)[1]), flush=True)
-    if options.keep:
-        checkpoints.save_network(networks[8], options.keep, voc.CLASSES, short_side=side)
+            print(row(name, mean_iou(networks[8], few, refine)[1]), flush=True)
 
 
 if __name__ == "__main__":

@@ -141,6 +141,9 @@ def test_a_missing_object_is_named_with_what_is_there():
         stickers.find_object(labels * 0, "dog", voc.CLASSES)
     with pytest.raises(InputError, match="label='unicorn' is not known"):
         stickers.find_object(labels, "unicorn", voc.CLASSES)
+    assert stickers.largest_class(labels, voc.CLASSES) == "cat"
+    with pytest.raises(InputError, match="finds no object"):
+        stickers.largest_class(labels * 0, voc.CLASSES)
 
 
 @pytest.fixture
@@ -216,7 +219,7 @@ def test_the_sticker_command(blue_is_cat, tmp_path):
         ("-o linked.png", "linked.png is already in use"),
         ("--preview photo.png", "photo.png is already in use"),
         ("-o a.png --preview a.png", "a.png is already in use"),
-        ("--preview photo-cat.png", "photo-cat.png is already in use"),
+        ("--preview photo-sticker.png", "photo-sticker.png is already in use"),
         ("--model net.png -o net.png", "net.png is already in use"),
         ("-o net.keras --model net.keras", "net.keras should end in .png"),
         ("-o b.jpg", "b.jpg should end in .png"),
@@ -241,7 +244,8 @@ def test_the_sticker_command_says_what_it_needs(tmp_path, monkeypatch):
     result = CliRunner().invoke(main, ["sticker", str(tmp_path / "none.jpg")])
     assert result.exit_code == 1 and "none.jpg is missing" in result.output
     Image.fromarray(BLUE).save(tmp_path / "photo.jpg")
-    result = CliRunner().invoke(main, ["sticker", str(tmp_path / "photo.jpg")])
+    missing = ["sticker", str(tmp_path / "photo.jpg"), "--model", str(tmp_path / "none.keras")]
+    result = CliRunner().invoke(main, missing)
     assert result.exit_code == 1 and "trained on photographs" in result.output
     assert "tutorial run 05 -p dataset voc" in result.output
     (tmp_path / "bad.keras").write_bytes(b"no")

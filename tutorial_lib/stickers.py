@@ -167,6 +167,21 @@ def save_png(image: np.ndarray, path: Path, limit: float = LIMIT) -> None:
         raise cannot_write(path, error, "choose another folder") from None
 
 
+def largest_class(labels: np.ndarray, classes: Sequence[str]) -> str:
+    """Return the name of the class, other than background, with the most pixels in a label map.
+
+    Raises:
+        InputError: if no class has enough pixels to be an object.
+    """
+    counts = np.bincount(labels.ravel(), minlength=len(classes))[1 : len(classes)]
+    if counts.max() < LEAST_SHARE * labels.size:
+        raise InputError(
+            "the network finds no object in this photograph; choose one that shows "
+            "one of the twenty classes of PASCAL VOC"
+        )
+    return classes[1 + int(counts.argmax())]
+
+
 def find_object(labels: np.ndarray, label: str, classes: Sequence[str]) -> np.ndarray:
     """Return the mask of one class in a label map, if it has enough pixels.
 

@@ -158,13 +158,31 @@ def refresh(names, timeout: int) -> None:
 
 
 @main.command()
-@click.argument("chapter", type=click.Choice(["03", "05"]), default="05")
-def pretrain(chapter: str) -> None:
-    """Train the networks that come with notebook 03 or 05 (for maintainers)."""
-    if chapter == "03":
+@click.argument("network", type=click.Choice(["03", "05", "voc"]), default="05")
+@click.option(
+    "--data", type=click.Path(path_type=Path),
+    help="For voc: the folder VOCdevkit.  [default: voc/VOCdevkit in the data folder]",
+)  # fmt: skip
+@click.option(
+    "--coco", multiple=True, type=click.Path(path_type=Path),
+    help="For voc: a folder of COCO whose training images are used as well; can be repeated.",
+)  # fmt: skip
+@click.option("--seed", default=0, show_default=True, help="For voc: of all random choices.")
+def pretrain(network: str, data: Path | None, coco, seed: int) -> None:
+    """Train the networks that come with notebook 03 or 05, or the one for photographs (voc)."""
+    from tutorial_lib.data import data_home
+    from tutorial_lib.data.cache import file_hash
+
+    if network == "03":
         _ship_autoencoders()
         return
-    from tutorial_lib.data.cache import file_hash
+    if network == "voc":
+        from tutorial_lib.training import photographs
+
+        data = data or data_home() / "voc" / "VOCdevkit"
+        photographs.train_checkpoint(data, coco, seed, echo=click.echo)
+        click.echo(f"CHECKPOINT_SHA256 = {file_hash(photographs.CHECKPOINT)!r}")
+        return
     from tutorial_lib.training import pretrain
 
     accuracy = pretrain.train_classifier(echo=click.echo)
@@ -193,14 +211,14 @@ def _ship_autoencoders() -> None:
 
 @main.command()
 @click.argument("photo", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--label", default="cat", show_default=True, help="What to cut out, a VOC class.")
+@click.option("--label", help="What to cut out, a class of VOC.  [default: the largest object]")
 @click.option(
     "-o", "--output", type=click.Path(dir_okay=False, path_type=Path),
-    help="The PNG to write.  [default: PHOTO-LABEL.png, where you are]",
+    help="The PNG to write.  [default: PHOTO-sticker.png, where you are]",
 )  # fmt: skip
 @click.option(
     "--model", type=click.Path(dir_okay=False, path_type=Path),
-    help="Saved by notebook 05.  [default: models/fcn8s-voc.keras in the data folder]",
+    help="A network that notebook 05 saved.  [default: the one that comes with the tutorials]",
 )  # fmt: skip
 @click.option("--contour", default=12, show_default=True, help="Width of the contour, in pixels.")
 @click.option("--shadow", is_flag=True, help="Add a soft shadow.")
@@ -212,26 +230,27 @@ def _ship_autoencoders() -> None:
 def sticker(photo, label, output, model, contour, shadow, crf, preview) -> None:
     """Cut an object out of PHOTO: a transparent PNG with a white contour.
 
-    The network must have been trained on photographs; the one that comes with the tutorials was
-    trained on pictograms only. `tutorial run 05 -p dataset voc -p backbone efficientnet_lite0`
-    trains one and saves it where this command looks.
+    The network knows the twenty classes of PASCAL VOC, for example cat, dog, person, car and
+    bicycle.
     """
     from tutorial_lib import notebook, stickers
-    from tutorial_lib.data import data_home
     from tutorial_lib.data.images import read_photograph
 
-    path = model or data_home() / "models" / "fcn8s-voc.keras"
-    output = output or Path(f"{photo.stem}-{label}.png")
+    output = output or Path(f"{photo.stem}-sticker.png")
     # What is wrong with a name should not wait for TensorFlow.
-    _check_outputs([output, preview] if preview else [output], [photo, path])
+    written, read = [output, preview], [photo, model]
+    _check_outputs([path for path in written if path], [path for path in read if path])
     image = read_photograph(photo)
     with notebook.native_notes_silenced():
         from tutorial_lib.training.checkpoints import load_network
-    network = load_network(path)
-    mask = stickers.find_object(network.segment(image, crf=crf), label, network.classes)
+        from tutorial_lib.training.photographs import load_voc_network
+    network = load_network(model) if model else load_voc_network()
+    labels = network.segment(image, crf=crf)
+    label = label or stickers.largest_class(labels, network.classes)
+    mask = stickers.find_object(labels, label, network.classes)
     result = stickers.make_sticker(image, mask, contour=contour, shadow=shadow)
     stickers.save_png(result, output)
-    click.echo(f"{output}: {result.shape[1]}×{result.shape[0]} pixels")
+    click.echo(f"{output}: {label}, {result.shape[1]}×{result.shape[0]} pixels")
     if preview:
         stickers.save_png(stickers.preview(result), preview, limit=float("inf"))
         click.echo(preview)

@@ -13,18 +13,20 @@ from tutorial_lib.data.images import VOID
 from tutorial_lib.errors import InputError
 
 
-def pixel_cross_entropy(labels, logits):
+def pixel_cross_entropy(labels, logits, smoothing: float = 0.0):
     """Return the softmax cross-entropy over classes, averaged over all pixels but void.
 
     Args:
         labels: (batch, height, width): class numbers, or 255 for void.
         logits: float (batch, height, width, classes).
+        smoothing: Probability that the target distributes evenly over all classes.
     """
     logits = ops.cast(logits, "float32")
     labels, counted = split_void(labels, classes=logits.shape[-1])
     # -log softmax = log Σ exp(all scores) - the score of the true class.
     true_score = ops.sum(ops.one_hot(labels, logits.shape[-1]) * logits, axis=-1)
-    losses = (ops.logsumexp(logits, axis=-1) - true_score) * counted
+    target = (1 - smoothing) * true_score + smoothing * ops.mean(logits, axis=-1)
+    losses = (ops.logsumexp(logits, axis=-1) - target) * counted
     return ops.sum(losses) / ops.maximum(ops.sum(counted), 1.0)
 
 

@@ -1,0 +1,113 @@
+"""The FCN for photographs: its network, its checkpoint and the recipe that makes it."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from skimage import data as photos
+
+from tutorial_lib.data import records, voc
+from tutorial_lib.data.images import normalize
+from tutorial_lib.errors import InputError
+from tutorial_lib.models import efficientnet_lite, photo_fcn
+from tutorial_lib.training import photographs
+from tutorial_tools.cli import main
+
+REAL = os.environ.get("TUTORIAL_REAL_DATA")
+needs_real_data = pytest.mark.skipif(
+    not REAL, reason="TUTORIAL_REAL_DATA is not set; it names a folder of real photographs"
+)
+
+
+@pytest.fixture(scope="module")
+def network():
+    return photographs.load_voc_network()
+
+
+def share(labels, name):
+    return np.mean(labels == voc.CLASSES.index(name))
+
+
+def test_photographs_are_segmented_offline(network):
+    chelsea = network.segment(photos.chelsea())
+    assert share(chelsea, "cat") > 0.5 and share(chelsea[:, -60:], "cat") < 0.5
+    astronaut = network.segment(photos.astronaut())
+    assert share(astronaut[100:, 100:350], "person") > 0.6
+    assert share(network.segment(photos.stereo_motorcycle()[0]), "motorbike") > 0.2
+
+
+def test_the_evidence_for_a_cat_is_what_the_classifier_says():
+    image = normalize(photos.chelsea()[:288, :448])[None]
+    backbone = photo_fcn.photo_backbone()
+    evidence = backbone.get_layer("evidence")
+    maps = efficientnet_lite.build_efficientnet_lite0()(image)[0].numpy()
+    probabilities = np.exp(maps) / np.exp(maps).sum()
+    import keras
+
+    outputs = keras.Model(backbone.inputs[0], evidence.output)(image).numpy()[0, 0, 0]
+    cat = list(photo_fcn.IMAGENET_CLASSES).index("cat")
+    expected = np.log(probabilities[281:286].sum() + np.exp(-10)) / 5 + 1
+    assert outputs[20 + cat] == pytest.approx(expected, abs=1e-4)
+    assert tuple(photo_fcn.IMAGENET_CLASSES) == tuple(voc.CLASSES[1:])
+
+
+@pytest.mark.parametrize("content", [None, b"damaged"])
+def test_a_missing_or_damaged_checkpoint_is_one_line(tmp_path, monkeypatch, content):
+    monkeypatch.setattr(photographs, "CHECKPOINT", tmp_path / "scores.npz")
+    if content:
+        photographs.CHECKPOINT.write_bytes(content)
+    with pytest.raises(InputError, match="is (missing|damaged); restore it with git"):
+        photographs.load_voc_network()
+
+
+@pytest.mark.slow
+@needs_real_data
+def test_the_recipe_trains_saves_and_loads(tmp_path, monkeypatch):
+    real = Path(REAL).resolve()
+    monkeypatch.setenv("TUTORIAL_DATA", str(tmp_path))
+    monkeypatch.setattr(photographs, "CHECKPOINT", tmp_path / "scores.npz")
+    few = photographs.training_samples(real / "VOCdevkit", [real / "coco"])
+    samples = [sample for number, sample in enumerate(few) if number < 4 or number > 280]
+    assert {len(sample.labels.shape) for sample in samples} == {2}
+    folder = tmp_path / "records"
+    records.write_records(samples[:6], folder, shards=1)
+    lines = []
+    trained = photographs.train_scores(folder, seed=0, echo=lines.append, epochs=1, batch_size=3)
+    photographs.save_scores(trained, photographs.CHECKPOINT)
+    monkeypatch.setattr(
+        photographs, "CHECKPOINT_SHA256", photographs.file_hash(photographs.CHECKPOINT)
+    )
+    image = normalize(photos.chelsea()[:96, :128])[None]
+    loaded = photographs.load_voc_network().model
+    np.testing.assert_allclose(loaded(image), trained(image), atol=0.05)
+    assert lines[0].startswith("epoch 1: loss ")
+
+
+def test_the_recipe_says_what_is_missing(tmp_path):
+    result = CliRunner().invoke(main, ["pretrain", "voc", "--data", str(tmp_path)])
+    assert result.exit_code != 0 and "holds no VOC2012" in result.output
+
+
+def test_a_sticker_of_the_largest_object(tmp_path):
+    from PIL import Image
+
+    Image.fromarray(photos.chelsea()).save(tmp_path / "chelsea.jpg")
+    output = tmp_path / "cat.png"
+    arguments = ["sticker", str(tmp_path / "chelsea.jpg"), "-o", str(output)]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    assert result.output.startswith(f"{output}: cat, ")
+    assert max(Image.open(output).size) == 512
+
+
+def test_nothing_to_cut_out_is_one_line(tmp_path):
+    from PIL import Image
+    from sklearn.datasets import load_sample_image
+
+    Image.fromarray(load_sample_image("china.jpg")).save(tmp_path / "temple.jpg")
+    result = CliRunner().invoke(
+        main, ["sticker", str(tmp_path / "temple.jpg"), "-o", str(tmp_path / "x.png")]
+    )
+    assert result.exit_code != 0 and "finds no object" in result.output
