@@ -30,7 +30,7 @@ def main() -> None:
     import keras
 
     from tutorial_lib.models import fcn
-    from tutorial_lib.training import photographs
+    from tutorial_lib.training import checkpoints, photographs
 
     roots = [options.voc, *options.coco]
     paths = [path for root in roots for path in sorted(root.rglob("*.j*"))]
@@ -43,7 +43,8 @@ def main() -> None:
         network = photographs.train_scores(directory, seed, echo=lambda line: None)
         minutes = (time.process_time() - start) / 60
         if options.keep:
-            photographs.save_scores(network, options.keep / f"fcn_photographs-{seed}.npz")
+            path = options.keep / f"fcn_photographs-{seed}.npz"
+            checkpoints.save_layers(photographs.score_layers(network), path)
         scores = [network.get_layer(n).output for n in ("score_fc7", "fuse_pool4")]
         models = [
             keras.Model(network.inputs, fcn.upsample(x, stride))

@@ -9,10 +9,11 @@ from click.testing import CliRunner
 from skimage import data as photos
 
 from tutorial_lib.data import records, voc
+from tutorial_lib.data.cache import file_hash
 from tutorial_lib.data.images import normalize
 from tutorial_lib.errors import InputError
 from tutorial_lib.models import efficientnet_lite, photo_fcn
-from tutorial_lib.training import photographs
+from tutorial_lib.training import checkpoints, photographs
 from tutorial_tools.cli import main
 
 REAL = os.environ.get("TUTORIAL_REAL_DATA")
@@ -75,10 +76,8 @@ def test_the_recipe_trains_saves_and_loads(tmp_path, monkeypatch):
     records.write_records(samples[:6], folder, shards=1)
     lines = []
     trained = photographs.train_scores(folder, seed=0, echo=lines.append, epochs=1, batch_size=3)
-    photographs.save_scores(trained, photographs.CHECKPOINT)
-    monkeypatch.setattr(
-        photographs, "CHECKPOINT_SHA256", photographs.file_hash(photographs.CHECKPOINT)
-    )
+    checkpoints.save_layers(photographs.score_layers(trained), photographs.CHECKPOINT)
+    monkeypatch.setattr(photographs, "CHECKPOINT_SHA256", file_hash(photographs.CHECKPOINT))
     image = normalize(photos.chelsea()[:96, :128])[None]
     loaded = photographs.load_voc_network().model
     np.testing.assert_allclose(loaded(image), trained(image), atol=0.05)

@@ -102,6 +102,8 @@ def start(profile: str, seed: int = 0) -> None:
         import keras
         import tensorflow as tf
 
+        # Otherwise it warns, in the middle of an output, when images of many sizes are predicted.
+        tf.get_logger().setLevel("ERROR")
         gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
         try:

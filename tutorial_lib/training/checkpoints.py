@@ -11,6 +11,7 @@ import ast
 import contextlib
 import hashlib
 import inspect
+import io
 import json
 import math
 import shutil
@@ -29,7 +30,7 @@ import numpy as np
 from tutorial_lib import CHECKOUT
 from tutorial_lib.crf import refine_scores
 from tutorial_lib.data import data_home
-from tutorial_lib.data.cache import cannot_write
+from tutorial_lib.data.cache import cannot_write, file_hash
 from tutorial_lib.errors import InputError, write_atomically
 from tutorial_lib.inference import predict_at_scale
 
@@ -153,6 +154,41 @@ def load_network(path: str | Path) -> SegmentationNetwork:
         raise InputError(
             f"{path} is not a segmentation network that this tutorial saved; notebook 05 makes one"
         ) from None
+
+
+def save_layers(layers: Sequence[keras.layers.Layer], path: Path) -> None:
+    """Write the weights of some layers, in half precision: a small file where most are frozen.
+
+    Raises:
+        InputError: if the file cannot be written.
+    """
+    arrays = {
+        f"{layer.name}/{number}": weights.astype("float16")
+        for layer in layers
+        for number, weights in enumerate(layer.get_weights())
+    }
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    try:
+        write_atomically(path, buffer.getvalue())
+    except OSError as error:
+        raise cannot_write(path, error) from None
+
+
+def load_layers(layers: Sequence[keras.layers.Layer], path: Path, sha256: str) -> None:
+    """Load the weights that `save_layers` wrote.
+
+    Raises:
+        InputError: if the file is missing or its SHA-256 is another.
+    """
+    if not path.is_file() or file_hash(path) != sha256:
+        fault = "damaged" if path.is_file() else "missing"
+        raise InputError(f"{path} is {fault}; restore it with git, or run `tutorial pretrain`")
+    with np.load(path, allow_pickle=False) as arrays:
+        for layer in layers:
+            count = len(layer.get_weights())
+            stored = [arrays[f"{layer.name}/{number}"] for number in range(count)]
+            layer.set_weights([weights.astype("float32") for weights in stored])
 
 
 def load_or_train(
