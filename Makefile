@@ -19,7 +19,7 @@ export TUTORIAL_DATA
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-fast report lab tensorboard refresh site lint lock clean
+.PHONY: help install run test test-fast test-browser report lab tensorboard refresh site lint lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,10 @@ test: $(INSTALLED) ## run all tests, and check that the notebooks still say what
 
 test-fast: $(INSTALLED) ## run the tests that need no notebook and little time, for the inner loop
 	@$(PYTEST) --numprocesses $(WORKERS) --dist loadfile -m "not slow" tests $(ARGS)
+
+test-browser: $(INSTALLED) ## run the tests that use JupyterLab and the site in a browser (Chromium)
+	@$(PYTEST) --numprocesses $(WORKERS) --dist loadfile tests/test_jupyterlab.py tests/test_site.py \
+	  $(ARGS)
 
 report: $(INSTALLED) ## show where the time of the last run and of the last tests went
 	@$(BIN)/tutorial report
