@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 from tutorial_lib import exercises
 from tutorial_lib.convolution import same_padding
 from tutorial_lib.errors import InputError
-from tutorial_lib.models import fcn, unet
+from tutorial_lib.models import fcn
 
 
 def my_conv2d(x, w, s, p):
@@ -70,6 +70,15 @@ def padded_once(x, w, s, p):
 def decode_run_lengths(counts, height, width):
     flat = np.concatenate([np.full(n, k % 2) for k, n in enumerate(counts)])
     return flat.reshape((height, width), order="F")
+
+
+def resized(image, labels, size):
+    rows, columns = (np.arange(n) * m // n for n, m in zip(size, labels.shape, strict=True))
+    return image[rows][:, columns] / 2 + 0.3, labels[rows][:, columns]
+
+
+def soft_dice(overlap, predicted, true):
+    return 2 * np.sum(overlap) / (np.sum(predicted) + np.sum(true))
 
 
 # Something that three straight directions describe better than two, and a decoder that bends.
@@ -151,9 +160,10 @@ RIGHT = {
     "3.4": (bend((MEANS[1] + MEANS[6]) / 2)[0], bend, MEANS),
     "3.5": auc,
     "4.1": decode_run_lengths,
-    "4.2": next(s for s in unet.valid_input_sizes(4, 500, 900) if s - 184 >= 500),
-    "4.3": 32,
-    "4.4": lambda t, p: np.sum((t == 1) & (p == 1)) / np.sum(((t == 1) | (p == 1)) & (t != 255)),
+    "4.2": resized,
+    "4.3": lambda size, depth: size - 12 * 2**depth + 8,
+    "4.4": lambda skip, x: np.concatenate([skip[2:6, 3:7], x], axis=-1),
+    "4.5": lambda t, p: soft_dice(p * (t == 1), p * (t < 9), t == 1),
     "5.1": lambda m, h, w: m.reshape(h, w, -1, m.shape[1]),
     "5.2": fused,
     "5.3": lambda counts: mean_iou(counts, np.diag(counts)),
@@ -297,31 +307,37 @@ WRONG = [
         "raised|first column",
     ),
     ("4.1", lambda c, h, w: None, "returns nothing"),
-    ("4.2", 500, "output"),
-    ("4.2", 508, "only 324"),
-    ("4.2", 572, "only 388"),
-    ("4.2", 690, "does not halve"),
-    ("4.2", 700, "a smaller input does too"),
-    ("4.2", 5, "does not halve"),
-    ("4.2", [684], "one number"),
-    ("4.3", 16, "two convolutions follow"),
-    ("4.3", (32, 4), "the size alone"),
-    ("4.3", 4, "two neighbors"),
-    ("4.3", 13, "without the poolings"),
-    ("4.4", lambda t, p: np.mean(t == p), "with the void pixels in it"),
-    ("4.4", lambda t, p: np.mean((t == p)[t != 255]), "That is pixel accuracy: "),
-    ("4.4", lambda t, p: 2 * np.sum((t == 1) & p) / np.sum(p + (t == 1)), "Dice"),
-    ("4.4", lambda t, p: 2 * np.sum((t == 1) & p) / np.sum((p + (t == 1))[t < 9]), "Dice"),
-    ("4.4", lambda t, p: np.sum((t == 1) & p) / np.sum((t == 1) | p), "Void pixels count"),
-    ("4.4", lambda t, p: np.sum((t > 0) & p) / np.sum((t > 0) | p), "You took 255 for cat"),
-    ("4.4", lambda t, p: np.sum(t & p) / np.sum(t | p), "255 is a number"),
-    ("4.4", lambda t, p: np.sum((t == 1) & p) / np.sum(t == 1), "by the true area"),
-    ("4.4", lambda t, p: np.sum((t == 1) & p) / np.sum(p[t < 9]), "that was found; the"),
-    ("4.4", lambda t, p: np.sum((t == 1) & p) / np.sum(p), "void pixels included"),
-    ("4.4", lambda t, p: np.sum((t == 1) & p) / np.sum((p + (t == 1))[t < 9]), "added the two"),
-    ("4.4", lambda t, p: (t == 1) & (p == 1), "one number for the two masks"),
-    ("4.4", lambda t, p: 2 / 6, "2 common pixels"),
-    ("4.4", lambda t, p: None, "returns nothing"),
+    ("4.2", lambda i, y, s: resized(i, y, s)[0], "Return a pair"),
+    ("4.2", lambda i, y, s: (i, y), "should have the shape"),
+    ("4.2", lambda i, y, s: (resized(i, y, s)[0], np.full(s, 128)), "label 128"),
+    ("4.2", lambda i, y, s: (resized(i, y, s)[0], np.zeros(s, int)), "are lost"),
+    ("4.2", lambda i, y, s: (i[:5, :6], resized(i, y, s)[1]), "should be interpolated"),
+    ("4.2", lambda i, y, s: None, "returns nothing"),
+    ("4.3", lambda size, depth: 12 * 2**depth - 8, "subtract it"),
+    ("4.3", lambda size, depth: size - 184, "depth of 4 only"),
+    ("4.3", lambda size, depth: size - 8 * 2**depth + 8, "at the bottleneck"),
+    ("4.3", lambda size, depth: size - 8 * depth - 4, "of their own level"),
+    ("4.3", lambda size, depth: size, "the output has 100"),
+    ("4.3", lambda size, depth: (size, depth), "one number"),
+    ("4.4", lambda skip, x: skip, "should have the shape"),
+    ("4.4", lambda skip, x: np.concatenate([x, skip[2:6, 3:7]], axis=-1), "come first"),
+    ("4.4", lambda skip, x: np.concatenate([skip[:4, :4], x], axis=-1), "upper left corner"),
+    ("4.4", lambda skip, x: np.concatenate([skip[2:6, 2:6], x], axis=-1), "may differ"),
+    ("4.4", lambda skip, x: np.zeros((4, 4, 5)), "rows 2 to 5"),
+    ("4.5", lambda t, p: soft_dice(p * (t == 1), p, t == 1), "Void pixels count"),
+    ("4.5", lambda t, p: soft_dice(p * (t > 0), p, t > 0), "You took 255 for cat"),
+    ("4.5", lambda t, p: soft_dice(p * t, p, t), "255 is a number"),
+    (
+        "4.5",
+        lambda t, p: np.sum(p * (t == 1)) / np.sum(np.maximum(p, t == 1)[t < 9]),
+        "the IoU|3/6",
+    ),
+    ("4.5", lambda t, p: soft_dice(p * (t == 1), p * (t < 9), t == 1) / 2, "counts twice"),
+    ("4.5", lambda t, p: 1 - soft_dice(p * (t == 1), p * (t < 9), t == 1), "the loss"),
+    ("4.5", lambda t, p: np.sum(p * (t == 1)) / np.sum(t == 1), "the recall"),
+    ("4.5", lambda t, p: (t == 1) & (p == 1), "one number for the two maps"),
+    ("4.5", lambda t, p: 2 / 6, "3/6.5"),
+    ("4.5", lambda t, p: None, "returns nothing"),
     ("5.1", lambda m, h, w: m, "shape (24, 5)"),
     ("5.1", lambda m, h, w: m.reshape(w, h, -1, m.shape[1]), "Rows come first"),
     ("5.1", lambda m, h, w: m.reshape(-1, h, w, m.shape[1]).transpose(1, 2, 0, 3), "channels last"),

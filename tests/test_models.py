@@ -383,8 +383,6 @@ HUGE = 10**5000
         lambda: unet.valid_output_size(572, 4.0),
         lambda: unet.valid_input_sizes(4, 500, 1e3),
         lambda: unet.valid_input_sizes(4, 500, HUGE),
-        lambda: unet.ablate_skips(keras.Sequential([keras.layers.Dense(1)])),
-        lambda: unet.keep_last_skip_only("unet"),
         lambda: vgg.build_vgg(16.5),
         lambda: vgg.build_vgg([16]),
         lambda: vgg.build_vgg(16, width=-1),

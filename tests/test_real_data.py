@@ -36,8 +36,8 @@ def printed(result):
     ("name", "dataset", "folder", "options", "expected"),
     [
         ("03", "mnist", "mnist", {"epochs": 1, "limit": 100}, "300 digits to train on, 300 to"),
-        ("04", "coco", "voc_cats_as_coco", {"epochs": 1, "limit": 6}, "train: 6 pictures"),
-        ("04", "coco", "coco", {"epochs": 1, "limit": 4}, "train: 4 pictures"),
+        ("04", "coco", "voc_cats_as_coco", {"epochs": 1, "limit": 6}, "train: 6 images"),
+        ("04", "coco", "coco", {"epochs": 1, "limit": 4}, "train: 4 images"),
         ("05", "voc", "VOCdevkit", {"epochs": 1, "limit": 6}, "{'train': 6, 'val': 6}"),
     ],
     ids=["mnist", "voc cats as coco", "coco", "voc"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tutorial_lib.data.images import VOID
-from tutorial_lib.exercises import Wrong, array, exercise, expect, expect_close, number
+from tutorial_lib.exercises import Wrong, array, exercise, expect_close
 
 
 @exercise("4.1")
@@ -45,92 +45,120 @@ def decode_run_lengths(function) -> str:
 
 
 @exercise("4.2")
-def smallest_input(answer) -> str:
-    from tutorial_lib.models import unet
-
-    answer = number(answer)
-    right = next(
-        s for s in unet.valid_input_sizes(4, 500, 900) if unet.valid_output_size(s, 4) >= 500
-    )
-    if answer == right - 184:
-        raise Wrong("That is the size of the output; the input is 184 pixels larger.")
-    if answer not in unet.valid_input_sizes(4, 1, 4000):
-        raise Wrong(f"{answer} does not halve evenly four times.")
-    if answer < right:
-        raise Wrong(f"Its output has only {unet.valid_output_size(int(answer), 4)} pixels.")
-    if answer > right:
-        raise Wrong("That works, but a smaller input does too.")
-    return "A depth of 4 always costs 184 pixels; sizes come in steps of 16."
+def resize_labels(function) -> str:
+    image = np.random.default_rng(0).integers(0, 256, (9, 11, 3)).astype(np.uint8)
+    labels = np.zeros((9, 11), np.uint8)
+    labels[2:7, 3:9], labels[5:, 6:] = 1, VOID
+    result = function(image, labels, (5, 6))
+    if result is Ellipsis or result is None:
+        array(result)  # says that nothing is there yet
+    if not isinstance(result, tuple | list) or len(result) != 2:
+        raise Wrong("Return a pair: the image and the labels.")
+    small, found = (np.asarray(part) for part in result)
+    if small.shape != (5, 6, 3) or found.shape != (5, 6):
+        raise Wrong(
+            "The image should have the shape (5, 6, 3) and the labels (5, 6), "
+            f"not {small.shape} and {found.shape}."
+        )
+    if not {*np.unique(found)} <= {0, 1, VOID}:
+        extra = sorted({*np.unique(found)} - {0, 1, VOID})[0]
+        raise Wrong(f"There is a label {extra} that no annotation has; do not interpolate labels.")
+    if VOID not in found or 1 not in found:
+        raise Wrong("Cats or void pixels are lost; each label should be that of the nearest pixel.")
+    if {*np.unique(small)} <= {*np.unique(image)}:
+        raise Wrong("The labels are right, but the image should be interpolated.")
+    return "No class lies between cat, 1, and void, 255."
 
 
 @exercise("4.3")
-def bottleneck_field(answer) -> str:
-    if isinstance(answer, tuple | list) and len(answer) == 2:
-        raise Wrong("The pair is (size of the field, distance of neighbors); give the size alone.")
+def unpadded_output_size(function) -> str:
+    cases = [(572, 4), (104, 2), (188, 3), (40, 1), (11, 0)]
+    values = [array(function(*case)) for case in cases]
+    if any(value.ndim for value in values):
+        raise Wrong("Return one number.")
+    right = [size - 12 * 2**depth + 8 for size, depth in cases]
     hints = {
-        4: "That is the distance between the fields of two neighbors, not the size of one.",
-        14: "That is before the second pooling.",
-        16: "That is after the second pooling; two convolutions follow.",
-        24: "That is after the first of the two convolutions at the bottleneck.",
-        13: "That is without the poolings; each of them doubles what later kernels span.",
-        68: "That is for a depth of 3; this network pools twice.",
-        140: "That is for the depth of the paper, 4; this network pools twice.",
+        "That is what the network takes off; subtract it from the size.": [
+            size - result for (size, _), result in zip(cases, right, strict=True)
+        ],
+        "That is right for a depth of 4 only.": [size - 184 for size, _ in cases],
+        "You left out the two convolutions at the bottleneck.": [
+            result + 4 * 2**depth for (_, depth), result in zip(cases, right, strict=True)
+        ],
+        "Every two convolutions take off 4 pixels of their own level, 4·2^level of the input.": [
+            size - 4 * (2 * depth + 1) for size, depth in cases
+        ],
     }
-    otherwise = "Take the last field of 2 times (3, 1), (3, 1), (2, 2), then twice (3, 1)."
-    expect(number(answer), 32, hints, otherwise)
-    return "Half as wide as the output of 64: enough to see a cat, not the whole scene."
+    expect_close(values, right, hints, "For a size of 188 and a depth of 3 the output has 100.")
+    return "The formula is size - (12·2^depth - 8): a greater depth costs more pixels."
 
 
 @exercise("4.4")
-def intersection_over_union(function) -> str:
+def cropped_skip(function) -> str:
+    skip = np.arange(8 * 10 * 2).reshape(8, 10, 2)
+    x = -np.arange(4 * 4 * 3).reshape(4, 4, 3)
+    result, cropped = array(function(skip, x)), skip[2:6, 3:7]
+    if result.ndim != 3 or result.shape != (4, 4, 5):
+        raise Wrong(f"The result should have the shape (4, 4, 5), not {result.shape}.")
+    mistakes = {
+        "The channels of the skip come first.": np.concatenate([x, cropped], axis=-1),
+        "You kept the upper left corner; crop as much on the left as on the right.": (
+            np.concatenate([skip[:4, :4], x], axis=-1)
+        ),
+        "Height and width need a crop of their own; they may differ.": (
+            np.concatenate([skip[2:6, 2:6], x], axis=-1)
+        ),
+    }
+    for hint, wrong in mistakes.items():
+        if np.array_equal(result, wrong):
+            raise Wrong(hint)
+    if not np.array_equal(result, np.concatenate([cropped, x], axis=-1)):
+        raise Wrong("The first two channels should be rows 2 to 5 and columns 3 to 6 of the skip.")
+    return "The result has the channels of both, side by side."
+
+
+@exercise("4.5")
+def dice_coefficient(function) -> str:
     cases = [
-        ([[1, 1, 1, 0, 255, 255], [0, 0, 0, 0, 255, 0]], [[0, 1, 1, 1, 1, 0], [1, 0, 0, 1, 1, 0]]),
-        ([[1, 0, 0, 1], [255, 1, 1, 1]], [[1, 1, 0, 0], [1, 1, 0, 1]]),
+        (
+            [[1, 1, 1, 0, 255, 255], [0, 0, 0, 0, 255, 0]],
+            [[0, 1, 0.5, 0.75, 1, 0], [1, 0, 0, 0.25, 0.5, 0]],
+        ),
+        ([[1, 0, 0, 1], [255, 1, 1, 1]], [[1, 1, 0, 0], [0.75, 1, 0, 1]]),
     ]
-    cases = [(np.array(truth), np.array(predicted)) for truth, predicted in cases]
-    values = [array(function(truth.copy(), predicted.copy())) for truth, predicted in cases]
+    cases = [(np.array(truth), np.array(p)) for truth, p in cases]
+    values = [array(function(truth.copy(), p.copy())) for truth, p in cases]
     if any(value.ndim for value in values):
-        raise Wrong("Return one number for the two masks, not one for each pixel.")
-    right, *mistakes = zip(*(_iou_and_mistakes(*case) for case in cases), strict=True)
-    hints = dict(zip(IOU_MISTAKES, mistakes, strict=True))
-    otherwise = "For masks with 2 common pixels and 6 in either, void left out, the answer is 2/6."
+        raise Wrong("Return one number for the two maps, not one per pixel.")
+    right, *mistakes = zip(*(_dice_and_mistakes(*case) for case in cases), strict=True)
+    hints = dict(zip(DICE_MISTAKES, mistakes, strict=True))
+    otherwise = "For an overlap of 1.5 and areas of 3 and 3.5 the answer is 3/6.5."
     expect_close(values, right, hints, otherwise)
-    return "The ConfusionMatrix of the library does the same for all classes at once."
+    return "With hard predictions this is the F1 score."
 
 
-DICE = "That is the Dice score, 2·intersection / (sum of areas)"
-IOU_MISTAKES = [
-    "Void pixels count: where the truth is 255, a prediction is neither right nor wrong.",
-    "You took 255 for cat; it is void, and counts neither above nor below the line.",
-    "255 is a number like any other to & and |, and to a sum; compare with 1 first.",
-    "That is pixel accuracy: the background must not count.",
-    "That is pixel accuracy, with the void pixels in it: leave out both.",
-    "You added the two areas; the union counts their intersection once.",
-    f"{DICE}.",
-    f"{DICE}, with void pixels in it.",
-    "You divided by the true area; the union also holds what was predicted wrongly.",
-    "You divided by the area that was found; the union also holds the false negatives.",
-    "You divided by the found area, void pixels included; divide by the union, void left out.",
+DICE_MISTAKES = [
+    "Void pixels count: where the truth is 255, a prediction must not add to the area.",
+    "You took 255 for cat; it is void, and counts nowhere.",
+    "255 is a number like any other to a product or a sum; compare with 1 first.",
+    "That is the IoU; Dice divides twice the overlap by the sum of both areas.",
+    "The overlap counts twice.",
+    "That is 1 - Dice, the loss; return the coefficient.",
+    "You divided by the true area only; that is the recall.",
 ]
 
 
-def _iou_and_mistakes(truth, predicted) -> list[float]:
-    """Return the IoU of class 1, and what each of `IOU_MISTAKES` makes of it."""
-    cat, found, valid = truth == 1, predicted == 1, truth != VOID
-    not_background = truth > 0
-    common, true_area = np.sum(cat & found), np.sum(cat)
-    valid_area, found_area = np.sum(found & valid), np.sum(found)
+def _dice_and_mistakes(truth, p) -> list[float]:
+    """Return the Dice coefficient, and what each of `DICE_MISTAKES` makes of it."""
+    cat, valid, colored = truth == 1, truth != VOID, truth > 0
+    overlap, area, true_area = np.sum(p * cat), np.sum(p * valid), np.sum(cat)
     return [
-        common / np.sum((cat | found) & valid),
-        common / np.sum(cat | found),
-        np.sum(not_background & found) / np.sum(not_background | found),
-        np.sum(truth & predicted) / np.sum(truth | predicted),
-        np.mean((cat == found)[valid]),
-        np.mean(truth == predicted),
-        common / (true_area + valid_area),
-        2 * common / (true_area + valid_area),
-        2 * common / (true_area + found_area),
-        common / true_area,
-        common / valid_area,
-        common / found_area,
+        2 * overlap / (area + true_area),
+        2 * overlap / (np.sum(p) + true_area),
+        2 * np.sum(p * colored) / (np.sum(p) + np.sum(colored)),
+        2 * np.sum(p * truth) / (np.sum(p) + np.sum(truth)),
+        overlap / (area + true_area - overlap),
+        overlap / (area + true_area),
+        1 - 2 * overlap / (area + true_area),
+        overlap / true_area,
     ]

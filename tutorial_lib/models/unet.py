@@ -116,41 +116,6 @@ def output_convolution(x, classes: int, name: str):
     return layers.Conv2D(classes, 1, dtype="float32", name=name)(x)
 
 
-def ablate_skips(network: keras.Model) -> keras.Model:
-    """Return a copy of a U-Net whose skip connections are ablated: their weights are zero.
-
-    Args:
-        network: As built by `build_unet`; it stays as it is.
-    """
-    return _ablated(network, every_level=True)
-
-
-def keep_last_skip_only(network: keras.Model) -> keras.Model:
-    """Return a copy of a U-Net in which only the finest skip connection reaches the output.
-
-    Args:
-        network: As built by `build_unet`; it stays as it is.
-    """
-    return _ablated(network, every_level=False)
-
-
-def _ablated(network: keras.Model, every_level: bool) -> keras.Model:
-    """Ablate the skips on every level, or else the upsampled features on the finest level."""
-    if not isinstance(network, keras.Model) or network.name != "unet":
-        raise InputError("only a U-Net can be ablated; build one with unet.build_unet")
-    copy = keras.Model.from_config(network.get_config())  # leaves out the loss it is compiled with
-    copy.set_weights(network.get_weights())
-    depth = sum(isinstance(layer, layers.MaxPooling2D) for layer in copy.layers)
-    levels = range(1, depth + 1)
-    for level in levels if every_level else levels[:1]:
-        layer = copy.get_layer(f"up{level}_conv1")
-        kernel, *rest = layer.get_weights()
-        half = kernel.shape[2] // 2  # the channels of the skip come first
-        kernel[:, :, slice(half) if every_level else slice(half, None)] = 0
-        layer.set_weights([kernel, *rest])
-    return copy
-
-
 def count_parameters(channels: int, base_filters: int, depth: int, classes: int) -> int:
     """Count the weights and biases of the U-Net without building it.
 
