@@ -195,6 +195,8 @@ def test_a_saved_notebook_has_its_sliders_when_it_is_opened_again(browser, lab, 
     while "widgets" not in report.read_json(work / "mine.ipynb")["metadata"]:
         assert time.monotonic() < end, "the sliders were not saved"
         time.sleep(0.2)
+    for kernel in mine.request.get(f"{lab}api/kernels?token={TOKEN}").json():
+        assert mine.request.delete(f"{lab}api/kernels/{kernel['id']}?token={TOKEN}").ok
     page = open_notebook(browser, lab, "mine.ipynb")
     page.locator(".widget-slider", has_text="kernel k").wait_for()
     assert page.get_by_text("Error displaying widget").count() == 0

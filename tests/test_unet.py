@@ -166,6 +166,20 @@ def test_a_net_trains_on_border_weights():
     assert np.isclose(history["loss"][0], expected, rtol=0.01)
 
 
+@pytest.mark.parametrize("watched", [True, False])
+def test_training_shows_its_progress_to_those_who_watch(watched, monkeypatch, capsys):
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    if watched:
+        monkeypatch.setenv("JPY_SESSION_NAME", "notebook.ipynb")
+    batches = tf.data.Dataset.from_tensors((np.ones((1, 2)), np.ones((1, 1))))
+    net = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    net.compile("sgd", loss="mse")
+    loop.train(net, lambda first, end: batches.repeat((end - first) * 3), epochs=2, steps=3)
+    shown = capsys.readouterr()
+    assert ("6/6" in shown.err) is watched
+    assert not shown.out and (watched or not shown.err)
+
+
 def test_scores_at_thresholds_agree_with_the_confusion_matrix(example):
     labels, logits = example
     p = 1 / (1 + np.exp(-logits[..., 0]))

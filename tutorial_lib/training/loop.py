@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -19,6 +21,28 @@ def warmup_cosine(rate: float, steps: int) -> keras.optimizers.schedules.Learnin
     return keras.optimizers.schedules.CosineDecay(
         1e-4, max(steps - warmup, 1), warmup_target=rate, warmup_steps=warmup
     )
+
+
+class Progress(keras.callbacks.Callback):
+    """Shows the steps and the time left on stderr, in a terminal or in JupyterLab.
+
+    Notebooks that a command executes have neither, so their stored outputs stay as they are.
+    """
+
+    def __init__(self, done: int, total: int):
+        from tqdm import tqdm
+
+        super().__init__()
+        watched = sys.stderr.isatty() or "JPY_SESSION_NAME" in os.environ
+        self.bar = tqdm(
+            initial=done, total=total, desc="training", unit=" steps", disable=not watched
+        )
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.bar.update()
+
+    def on_train_end(self, logs=None):
+        self.bar.close()
 
 
 def train(
@@ -61,7 +85,7 @@ def train(
             epochs=epochs,
             steps_per_epoch=steps,
             validation_data=validation,
-            callbacks=[*callbacks, saved],
+            callbacks=[*callbacks, saved, Progress(first * steps, epochs * steps)],
             shuffle=False,
             verbose=0,
         )
