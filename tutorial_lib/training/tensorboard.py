@@ -22,11 +22,13 @@ def callbacks(name: str, images: np.ndarray, labels: np.ndarray) -> list[keras.c
     """
     folder = data_home() / "cache" / "tensorboard" / name
     shutil.rmtree(folder, ignore_errors=True)
-    return [keras.callbacks.TensorBoard(str(folder)), Triples(folder / "triples", images, labels)]
+    # The graph that Keras would log of a Keras 3 model is one that TensorBoard cannot draw.
+    scalars = keras.callbacks.TensorBoard(str(folder), write_graph=False)
+    return [scalars, Triples(folder / "triples", images, labels)]
 
 
 class Triples(keras.callbacks.Callback):
-    """Logs input, mask and prediction side by side after each epoch.
+    """Logs the graph once, and input, mask and prediction side by side after each epoch.
 
     Attributes:
         frames: What was logged, one uint8 (n, h, 3 w, 3) for each epoch.
@@ -50,6 +52,9 @@ class Triples(keras.callbacks.Callback):
 
         if self.writer is None:
             self.writer = tf.summary.create_file_writer(str(self.folder))
+            predict = tf.function(lambda images: self.model(images, training=False))
+            with self.writer.as_default():
+                tf.summary.graph(predict.get_concrete_function(self.images).graph)
         logits = np.asarray(self.model(self.images, training=False))[..., 0]
         self.frames.append(triples(self.images, self.labels, logits))
         with self.writer.as_default(step=epoch):
