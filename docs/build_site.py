@@ -127,7 +127,7 @@ def stage(source: Path, notebooks: list[Path], report: Path) -> None:
     (source / "notebooks").mkdir()
     for path in notebooks:
         shutil.copyfile(path, source / "notebooks" / path.name)
-    _write(source / "_generated" / "menu.md", menu(pages))
+    _write(source / "_generated" / "menu.md", menu(pages, notebooks))
     _write(source / "_generated" / "gallery.md", gallery(notebooks))
     _write(source / "_generated" / "status.md", status(report))
     modules = public_modules()
@@ -149,15 +149,16 @@ def at_the_top(text: str, *, from_docs: bool) -> str:
     return re.sub(r"\]\(docs/(\w+\.md)", r"](\1", text)
 
 
-def menu(pages: list[Path]) -> str:
-    """Write the menu: the chapters, the pages that most readers want, then all others."""
+def menu(pages: list[Path], notebooks: list[Path]) -> str:
+    """Write the menu: numbered chapters, the pages that most readers want, then all others."""
     paths = {
         page.relative_to(DOCS if page.parent == DOCS else ROOT).with_suffix("").as_posix()
         for page in pages
     }
     others = sorted(paths - set(MENU) - {"index"}, key=str.casefold)
     others = [f"{TITLES[path]} <{path}>" if path in TITLES else path for path in others]
-    lists = {"Chapters": ["notebooks/*"], "Around them": MENU, "For maintainers": others}
+    chapters = [f"{p.stem[:2]} {opening(p).title} <notebooks/{p.stem}>" for p in notebooks]
+    lists = {"Chapters": chapters, "Around them": MENU, "For maintainers": others}
     head = "```{{toctree}}\n:hidden:\n:glob:\n:caption: {}\n\n{}\n```\n"
     return "\n".join(head.format(name, "\n".join(list_)) for name, list_ in lists.items())
 

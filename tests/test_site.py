@@ -371,6 +371,16 @@ def test_search_finds_padding(page, address):
     page.get_by_text("Search finished").wait_for()
     links = page.eval_on_selector_all("#search-results li a", "all => all.map((a) => a.pathname)")
     assert f"/notebooks/{CHAPTERS[0]}.html" in links
+    for theme in ("light", "dark"):
+        page.evaluate(f"document.documentElement.dataset.theme = '{theme}'")
+        page.evaluate("document.getAnimations().forEach((a) => { a.finish(); })")
+        assert page.locator(".highlighted").count() and not violations(page)
+
+
+def test_the_menu_numbers_the_chapters(page, address):
+    page.goto(address + "index.html")
+    entries = page.locator(".bd-sidebar-primary a[href*='notebooks/']").all_inner_texts()
+    assert [entry[:2] for entry in entries] == [chapter[:2] for chapter in CHAPTERS]
 
 
 def test_an_animation_plays_and_stops(page, address):
