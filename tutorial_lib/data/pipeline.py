@@ -78,6 +78,7 @@ def crop_batches(
     scales: tuple[float, float] = (0.75, 1.33),
     weights: np.ndarray | None = None,
     keep: np.ndarray | None = None,
+    augmented: bool = True,
     epochs: tuple[int, int] | None = None,
 ) -> tf.data.Dataset:
     """Return shuffled, augmented square crops for a network whose output is as large as its input.
@@ -90,6 +91,7 @@ def crop_batches(
         scales: Scale each image by a random factor (lowest, highest) first.
         weights: float (records,), see `sampling_weights`; some images then come more often.
         keep: float (256,), see `keep_probabilities`; the labels of other pixels become void.
+        augmented: Also flip, and change brightness and contrast.
         epochs: As for `segmentation_batches`.
 
     Returns:
@@ -99,7 +101,8 @@ def crop_batches(
     def prepare(sample, seeds):
         image = tf.cast(sample["image"], tf.float32) / 127.5 - 1.0
         image, labels = random_crop(image, sample["labels"], size, seeds, scales)
-        image, labels = augment(image, labels, seeds + 1)
+        if augmented:
+            image, labels = augment(image, labels, seeds + 1)
         if keep is not None:
             labels = subsample_pixels(labels, keep, seeds + 2)
         return tf.ensure_shape(image, (size, size, 3)), tf.ensure_shape(labels, (size, size))

@@ -16,7 +16,7 @@ import keras
 from keras import layers, ops
 
 from tutorial_lib.errors import InputError, check_choice
-from tutorial_lib.models import fcn
+from tutorial_lib.models import fcn, vgg
 from tutorial_lib.models.efficientnet_lite import FEATURE_BLOCKS, build_efficientnet_lite0
 from tutorial_lib.models.unet import copy_and_crop, output_convolution, up_convolution
 
@@ -27,7 +27,8 @@ KERAS_APPLICATIONS = {
     "resnet50_v2": "ResNet50V2",
     "xception": "Xception",
 }
-BACKBONES = (*KERAS_APPLICATIONS, "efficientnet_lite0")
+VGGS = {"vgg16": 16, "vgg19": 19}
+BACKBONES = (*KERAS_APPLICATIONS, *VGGS, "efficientnet_lite0")
 
 NORM = 10.0  # of a pixel's feature vector after `l2_normalize`
 WIDTHS = {"1_0": 1.0, "7_5": 0.75, "5_0": 0.5, "2_5": 0.25}  # as Keras writes them in file names
@@ -37,12 +38,13 @@ def load_backbone(name: str, weights: str | Path | None = "imagenet", **options)
     """Return the backbone of an FCN: feature maps at strides 8, 16 and 32 for any image size.
 
     The feature maps at strides 8 and 16 are L2-normalized, the one at stride 32 gets a
-    `GlobalContext`. Neither has weights.
+    `GlobalContext`. Neither has weights. A VGG comes as the classifier that it is, because
+    `fcn.build_fcn` convolutionalizes its fully connected layers.
 
     Args:
         name: One of `BACKBONES`.
         weights: "imagenet" downloads them, or takes those that are installed; a path reads a
-            published file, without the top; None initializes randomly.
+            published file, without the top (a VGG: with it); None initializes randomly.
         options: Passed on to Keras, for example `alpha=0.25` for a MobileNet of a quarter of the
             width. The default is the width that the name of a published file tells.
 
@@ -50,6 +52,10 @@ def load_backbone(name: str, weights: str | Path | None = "imagenet", **options)
         InputError: if the name is unknown, or the weights are missing or do not fit.
     """
     check_choice("backbone", name, BACKBONES)
+    if name in VGGS:
+        if weights is None:
+            return vgg.build_vgg(VGGS[name], imagenet_colors=True, **options)
+        return vgg.load_imagenet_vgg(VGGS[name], weights)
     if name == "efficientnet_lite0":
         model = build_efficientnet_lite0(False, "package" if weights == "imagenet" else weights)
         inputs, maps = model.inputs[0], dict(zip(FEATURE_BLOCKS, model.outputs, strict=True))

@@ -6,8 +6,10 @@ Simonyan & Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Re
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 from keras import layers
@@ -16,7 +18,8 @@ from tutorial_lib.errors import InputError, check_choice, check_whole_number
 
 # Convolutions in each of the five blocks; their filters are 64, 128, 256, 512, 512 at width 1.
 BLOCKS = {16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
-IMAGENET_MEAN = (123.68, 116.779, 103.939)  # red, green, blue, from 0 to 255
+# Red, green, blue, from 0 to 255, as the code of the FCN paper subtracts it.
+IMAGENET_MEAN = (122.67892, 116.66877, 104.00699)
 FILTERS = (64, 128, 256, 512, 512)
 
 
@@ -86,30 +89,65 @@ def load_imagenet_vgg(depth: int = 16, weights: str | Path = "imagenet") -> kera
         InputError: if the file is missing or does not fit.
     """
     check_choice("depth", depth, tuple(BLOCKS))
-    build = {16: keras.applications.VGG16, 19: keras.applications.VGG19}[depth]
-    if weights != "imagenet" and not Path(weights).is_file():
-        raise InputError(f"{weights} is missing: the ImageNet weights of VGG-{depth}, with the top")
+    if weights == "imagenet":
+        build = {16: keras.applications.VGG16, 19: keras.applications.VGG19}[depth]
+        try:
+            published = [layer.get_weights() for layer in build().layers if layer.weights]
+        except Exception as error:  # Keras raises plain exceptions when a download fails
+            reason = " ".join(str(error).split())[:120]
+            raise InputError(
+                f"cannot load the weights of VGG-{depth} ({reason}); give a file"
+            ) from None
+    else:
+        published = read_published(depth, weights)
+    kernels = [arrays[0] for arrays in published]
+    side = math.isqrt(kernels[-3].shape[0] // kernels[-4].shape[3])
+    target = build_vgg(
+        depth,
+        width=kernels[0].shape[3] / FILTERS[0],
+        input_size=32 * side,
+        classes=kernels[-1].shape[1],
+        fc_units=kernels[-3].shape[1],
+        imagenet_colors=True,
+    )
+    return transplant(published, target)
+
+
+def read_published(depth: int, path: str | Path) -> list[list[np.ndarray]]:
+    """Return kernel and bias of each layer in a file as keras.applications publishes it.
+
+    Raises:
+        InputError: if the file is missing, or is not that of a VGG with its top.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"{path} is missing: the ImageNet weights of VGG-{depth}, with the top")
+    misfit = InputError(f"{path} does not fit VGG-{depth} with its top")
     try:
-        source = build(weights=str(weights))
-    except ValueError as error:
-        raise InputError(f"{weights} does not fit VGG-{depth}: {error}") from None
-    return transplant(source, build_vgg(depth, imagenet_colors=True))
+        with h5py.File(path) as file:
+            groups = [file[name] for name in file.attrs["layer_names"]]
+            published = [[g[name][()] for name in g.attrs["weight_names"]] for g in groups]
+    except (OSError, KeyError):
+        raise misfit from None
+    published = [arrays for arrays in published if arrays]
+    dimensions = [4] * sum(BLOCKS[depth]) + [2] * 3
+    if [arrays[0].ndim for arrays in published] != dimensions:
+        raise misfit
+    return published
 
 
-def transplant(source: keras.Model, target: keras.Model) -> keras.Model:
-    """Copy the weights of a keras.applications VGG, layer by layer in order; return the target.
+def transplant(published: list[list[np.ndarray]], target: keras.Model) -> keras.Model:
+    """Set the weights of a VGG, layer by layer in order, from published ones; return the VGG.
 
     Raises:
         InputError: if the layers of the two differ.
     """
-    sources, targets = ([a for a in model.layers if a.weights] for model in (source, target))
-    shapes = [[w.shape for layer in part for w in layer.weights] for part in (sources, targets)]
-    if shapes[0] != shapes[1]:
-        raise InputError(f"{source.name} and {target.name} have different layers")
-    for number, (ours, theirs) in enumerate(zip(targets, sources, strict=True)):
-        kernel, bias = theirs.get_weights()
+    targets = [layer for layer in target.layers if layer.weights]
+    shapes = [[w.shape for w in layer.weights] for layer in targets]
+    if [[w.shape for w in arrays] for arrays in published] != shapes:
+        raise InputError(f"the weights and {target.name} have different layers")
+    for number, (layer, (kernel, bias)) in enumerate(zip(targets, published, strict=True)):
         # The weights come from Caffe, which reads colors as blue, green, red.
-        ours.set_weights([kernel[:, :, ::-1] if number == 0 else kernel, bias])
+        layer.set_weights([kernel[:, :, ::-1] if number == 0 else kernel, bias])
     return target
 
 
