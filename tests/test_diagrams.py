@@ -5,7 +5,7 @@ import pytest
 
 from tutorial_lib.errors import InputError
 from tutorial_lib.figures import diagrams, plotting
-from tutorial_lib.models import backbones, fcn, unet, vgg
+from tutorial_lib.models import autoencoder, backbones, fcn, unet, vgg
 
 
 def test_the_papers_unet_is_drawn_as_in_its_figure():
@@ -48,3 +48,13 @@ def test_a_model_without_branches():
     fig, ax = plotting.figure(title="One layer", size=(4, 2))
     diagrams.draw_network(ax, model)
     assert [t.get_text() for t in ax.texts if t.get_text()] == ["1", "8", "2", "6"]
+
+
+def test_a_kernel_as_large_as_its_input_leads_one_level_down_and_its_transpose_up():
+    whole = autoencoder.build_autoencoder()
+    parts = [layer for name in ("encoder", "decoder") for layer in whole.get_layer(name).layers]
+    maps = diagrams.network_graph(keras.Sequential([keras.Input((None, None, 1)), *parts]), 28)
+    assert [(m.shape[0], m.level) for m in maps] == [
+        (28, 0), (14, 1), (7, 2), (1, 3), (7, 2), (14, 1), (28, 0),
+    ]  # fmt: skip
+    assert maps[4].edges[0][1:] == ("upsampling", "7×7 transposed convolution")

@@ -12,19 +12,21 @@ from tutorial_lib.errors import InputError
 
 def test_bundled_digits():
     digits = load_digits()
-    assert digits.train_images.shape == (3334, 28, 28)
-    assert digits.test_images.shape == (1666, 28, 28)
-    assert set(np.bincount(digits.test_labels)) == {166, 167}
-    train = {image.tobytes() for image in digits.train_images}
-    assert not any(image.tobytes() in train for image in digits.test_images)
+    assert digits.train_images.shape == (3000, 28, 28)
+    assert digits.val_images.shape == digits.test_images.shape == (1000, 28, 28)
+    assert set(np.bincount(digits.train_labels)) == {300}
+    assert set(np.bincount(digits.val_labels)) == set(np.bincount(digits.test_labels)) == {100}
+    parts = digits.train_images, digits.val_images, digits.test_images
+    assert len({image.tobytes() for part in parts for image in part}) == 5000
     few = load_digits(digits=[1, 5, 6])
     assert set(few.train_labels) == {1, 5, 6}
-    assert len(few.train_labels) == 1000 and len(few.test_labels) == 500
+    assert len(few.train_labels) == 900 and len(few.val_labels) == len(few.test_labels) == 300
 
 
 def test_a_limit_keeps_the_first_digits_of_each_class():
     whole, few = load_digits(digits=[1, 5]), load_digits(digits=[1, 5], limit=7)
     assert few.train_labels.tolist() == few.test_labels.tolist() == [1] * 7 + [5] * 7
+    assert few.val_labels.tolist() == few.test_labels.tolist()
     assert np.array_equal(few.train_images[:7], whole.train_images[whole.train_labels == 1][:7])
     assert np.array_equal(few.test_images[7:], whole.test_images[whole.test_labels == 5][:7])
     with pytest.raises(InputError, match="limit=-1 digits are impossible"):
@@ -42,13 +44,11 @@ def test_bundled_digits_are_training_digits_of_mnist():
     # A network that was trained on `mnist` must therefore not be tested on `bundled`.
     bundled = load_digits()
     whole = load_digits("mnist", str(Path(os.environ["TUTORIAL_REAL_DATA"]).resolve() / "mnist"))
-    train = {image.tobytes() for image in whole.train_images}
+    assert len(whole.train_images) == 50_000 and len(whole.val_images) == 10_000
+    train = {image.tobytes() for part in (whole.train_images, whole.val_images) for image in part}
     assert all(image.tobytes() in train for image in bundled.train_images)
     assert all(image.tobytes() in train for image in bundled.test_images)
     assert not any(image.tobytes() in train for image in whole.test_images)
-    # These two numbers are quoted in notebook 03.
-    assert np.isin(whole.train_labels, [1, 5, 6]).sum() == 18081
-    assert np.isin(whole.test_labels, [1, 5, 6]).sum() == 2985
 
 
 def test_mnist_is_read_and_a_missing_or_damaged_file_is_one_line(tmp_path):
@@ -59,7 +59,9 @@ def test_mnist_is_read_and_a_missing_or_damaged_file_is_one_line(tmp_path):
     path = tmp_path / "mnist.npz"
     np.savez(path, **arrays)
     for place in (tmp_path, path):
-        assert load_digits("mnist", str(place), digits=[0]).train_images.shape == (40, 28, 28)
+        digits = load_digits("mnist", str(place), digits=[0])
+        assert (len(digits.train_images), len(digits.val_images)) == (34, 6)
+        assert digits.test_images.shape == (40, 28, 28)
     changed = bytearray(path.read_bytes())
     changed[5000:5100] = b"x" * 100
     np.save(tmp_path / "array.npy", np.zeros(3))

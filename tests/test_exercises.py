@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 from tutorial_lib import exercises
 from tutorial_lib.convolution import same_padding
 from tutorial_lib.errors import InputError
-from tutorial_lib.models import fcn
+from tutorial_lib.models import autoencoder, fcn
 
 
 def my_conv2d(x, w, s, p):
@@ -92,7 +92,6 @@ def pca_error(components):
 
 
 ERROR = (pca_error(2) + pca_error(3)) / 2
-MEANS = {1: np.array([0.1, 0.5]), 6: np.array([0.9, -0.2])}
 RAMP = np.linspace(0, 3, 784).reshape(28, 28)
 
 
@@ -104,6 +103,38 @@ def auc(usual, odd):
 def bend(codes):
     codes = np.reshape(codes, (-1, 2))
     return np.tanh(codes[:, :1, None] * RAMP) + codes[:, 1:, None] ** 2
+
+
+TARGET = bend([0.4, 0.3])[0]
+
+
+def decoder_of(*filters, padding="same", strides=2, first="valid", last="sigmoid"):
+    options = {"strides": strides, "padding": padding}
+    stack = [
+        keras.Input((None, None, 2)),
+        keras.layers.Conv2DTranspose(filters[0], 7, padding=first, activation="relu"),
+    ]
+    for n in filters[1:]:
+        activation = last if n == filters[-1] else "relu"
+        stack.append(keras.layers.Conv2DTranspose(n, 3, **options, activation=activation))
+    return keras.Sequential(stack)
+
+
+def train_pairs(model, training, validation, epochs, loss="mse", **changed):
+    x, y = training
+    if loss:
+        model.compile("adam", loss=loss)
+    options = {"x": x, "y": y, "validation_data": validation, "epochs": epochs} | changed
+    return model.fit(**options).history["val_loss"]
+
+
+def tied_decoder(code, encoder, biases, last=keras.ops.sigmoid, inner=keras.ops.relu, use=1):
+    x = code
+    for name, bias in zip(("latent", "conv2", "conv1"), biases, strict=True):
+        stride, padding = (1, "valid") if name == "latent" else (2, "same")
+        x = keras.ops.conv_transpose(x, encoder.get_layer(name).kernel, stride, padding)
+        x = (last if name == "conv1" else inner)(x + use * bias)
+    return x
 
 
 def fused_scores(fc7, pool4):
@@ -154,11 +185,13 @@ RIGHT = {
     "2.4": product(1 / 3, 2 / 3, 1, 2 / 3, 1 / 3),
     "2.5": blocks,
     "2.6": product(0.5, 1, 0.5),
-    "3.1": 6336,
+    "3.1": autoencoder.build_decoder(),
     "3.2": (8, 56),
     "3.3": (3, *DIGITS, ERROR),
-    "3.4": (bend((MEANS[1] + MEANS[6]) / 2)[0], bend, MEANS),
+    "3.4": (np.array([0.41, 0.3]), bend, TARGET, np.array([0.5, 0.2])),
     "3.5": auc,
+    "3.6": train_pairs,
+    "3.7": tied_decoder,
     "4.1": decode_run_lengths,
     "4.2": resized,
     "4.3": lambda size, depth: size - 12 * 2**depth + 8,
@@ -262,12 +295,16 @@ WRONG = [
     ("2.6", product(0, 1, 0), "is zero"),
     ("2.6", np.ones((2, 2)), "array of 3×3"),
     ("2.6", product(1, 1e-9, -1), "is zero|become"),
-    ("3.1", 6272, "biases"),
-    ("3.1", 3200, "reads both numbers"),
-    ("3.1", 6274, "each output channel"),
-    ("3.1", (7 * 2 + 1) * 64, "7 high and 7 wide"),
-    ("3.1", 7 * 7 * 2 * 64 + 7 * 7 * 64, "not to each of its pixels"),
-    ("3.1", "6336", "one number"),
+    ("3.1", 6336, "Keras model"),
+    ("3.1", decoder_of(64, 32, 1, padding="valid"), "15 and 31"),
+    ("3.1", decoder_of(64, 32, 1, first="same"), 'padding="valid"'),
+    ("3.1", decoder_of(64, 32, 1, strides=1), "strides=2, or 7×7"),
+    ("3.1", decoder_of(64, 1), "one layer with strides=2 is missing"),
+    ("3.1", decoder_of(64, 32, 16, 1), "56×56"),
+    ("3.1", decoder_of(64, 32, 2), "one channel"),
+    ("3.1", decoder_of(32, 16, 1), "mirror the encoder's"),
+    ("3.1", decoder_of(64, 32, 1, last=None), "linear"),
+    ("3.1", autoencoder.build_decoder(3), "does not accept"),
     ("3.2", 8, "pair"),
     ("3.2", (56, 8), "other way round"),
     ("3.2", (64, 56), "along one side"),
@@ -281,12 +318,9 @@ WRONG = [
     ("3.3", (4, *DIGITS, ERROR), "3 do too"),
     ("3.3", (-1, *DIGITS, ERROR), "between 1 and 20"),
     ("3.3", (3.0, *DIGITS, ERROR), "Give an integer"),
-    ("3.4", (bend(MEANS[6] / 2), bend, MEANS), "returns a batch"),
-    ("3.4", ((bend(MEANS[1]) + bend(MEANS[6]))[0] / 2, bend, MEANS), "two images"),
-    ("3.4", (bend((MEANS[6] - MEANS[1]) / 2)[0], bend, MEANS), "Add the start"),
-    ("3.4", (bend(MEANS[6])[0], bend, MEANS), "Halfway"),
-    ("3.4", (bend([0.5, 0])[0], bend, MEANS), "point of the figure"),
-    ("3.4", (bend(MEANS[1] + MEANS[6])[0], bend, MEANS), "the sum"),
+    ("3.4", (np.zeros((1, 2)), bend, TARGET, np.array([0.5, 0.2])), "shape (2,)"),
+    ("3.4", (np.array([9.0, 9.0]), bend, TARGET, np.array([0.5, 0.2])), "many codes"),
+    ("3.4", (np.array([0.5, 0.2]), bend, TARGET, np.array([0.5, 0.2])), "no better"),
     ("3.5", 0.95, "function itself"),
     ("3.5", lambda usual, odd: None, "returns nothing"),
     ("3.5", lambda usual, odd: np.less.outer(usual, odd), "average over all pairs"),
@@ -295,6 +329,23 @@ WRONG = [
     ("3.5", lambda usual, odd: auc(odd, usual), "usual one is higher"),
     ("3.5", lambda usual, odd: np.mean(np.less.outer(usual, odd)), "one half"),
     ("3.5", lambda usual, odd: auc(usual, odd) * usual.size * odd.size, "divide"),
+    ("3.6", [1.0], "function itself"),
+    ("3.6", lambda model, *rest: [1.0], "not trained"),
+    ("3.6", lambda *a: train_pairs(*a, loss=None), "before network.fit"),
+    ("3.6", lambda *a: train_pairs(*a, loss="binary_crossentropy"), "mse"),
+    ("3.6", lambda m, t, v, e: train_pairs(m, t[::-1], v, e), "exchanged"),
+    ("3.6", lambda m, t, v, e: train_pairs(m, (t[0], t[0]), v, e), "not the noisy ones"),
+    ("3.6", lambda m, t, v, e: train_pairs(m, v, v, e), "training pair"),
+    ("3.6", lambda *a: train_pairs(*a, validation_data=None), "validation_data"),
+    ("3.6", lambda m, t, v, e: train_pairs(m, t, v, 1), "as many epochs"),
+    ("3.6", lambda *a: train_pairs(*a)[-1], "val_loss"),
+    ("3.7", np.zeros(3), "function itself"),
+    ("3.7", lambda c, e, b: tied_decoder(c, e, b, use=0), "Add the biases"),
+    ("3.7", lambda c, e, b: tied_decoder(c, e, b, last=lambda x: x), "sigmoid"),
+    ("3.7", lambda c, e, b: tied_decoder(c, e, b, inner=lambda x: x), "need a ReLU"),
+    ("3.7", lambda c, e, b: tied_decoder(c, e, b, last=keras.ops.relu), "not a ReLU"),
+    ("3.7", lambda c, e, b: tied_decoder(c, e, b) ** 2, "in this order"),
+    ("3.7", lambda c, e, b: tied_decoder(c, e, b)[..., 0], "Two codes"),
     ("4.1", lambda c, h, w: 1 - decode_run_lengths(c, h, w), "The first count is one of zeros"),
     ("4.1", lambda c, h, w: decode_run_lengths(c, w, h).T, "You went along the rows"),
     ("4.1", lambda c, h, w: 1 - decode_run_lengths(c, w, h).T, "zeros, and the runs go down"),

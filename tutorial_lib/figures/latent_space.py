@@ -1,4 +1,4 @@
-"""The figures of notebook 03: the latent space, the images decoded there, an interpolation.
+"""The figures of notebook 03: digits in rows, codes on planes, images decoded from codes.
 
 All that show something take `title` and `alt` as `plotting.figure` and `plotting.show` do.
 """
@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib import rc_context
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import ListedColormap, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.patches import Circle
 from matplotlib.patheffects import withStroke
 from PIL import Image
 from sklearn.neighbors import NearestNeighbors
@@ -30,9 +30,22 @@ from tutorial_lib.figures.plotting import PALETTE
 # figures of two runs can be compared.
 LIMITS = (-0.6, 1.8, -0.8, 1.0)
 MARKERS, HTML_MARKERS = "os^Dvp*Xhd", "●■▲◆▼"
-X_LABEL, Y_LABEL = "from the ones to the sixes", "toward the fives"
+X_LABEL, Y_LABEL = "from the mean of the ones to that of the sixes", "toward the fives"
 DIGIT_SIDE = 28  # pixels of a digit
 GRAYS = 16
+# Ten colors that differ in hue and in lightness, one for each class.
+CLASS_COLORS = [
+    "#1E3A5F", "#3B7DD8", "#E3178A", "#E8743B", "#7A4FBF",
+    "#B8860B", "#2BA58C", "#8C2D04", "#5B6670", "#7FB800",
+]  # fmt: skip
+NAMED = {
+    "ha": "center",
+    "va": "center",
+    "fontsize": 17,
+    "fontweight": "bold",
+    "path_effects": [withStroke(linewidth=4, foreground="white")],
+    "zorder": 3,
+}
 SPOTS = [(0.05, 0.05), (0.55, 0.05), (1.05, 0.05), (0.65, 0.35), (0.65, 0.85)]
 NUMBERED = {
     "color": "white",
@@ -145,7 +158,8 @@ def show_latent_space(
     _set_limits(ax, grid.limits if grid is not None else limits_of(points))
     legend = {"loc": "lower right", "bbox_to_anchor": (1, 1), "borderaxespad": 0, "fontsize": 11}
     legend |= {"ncols": 3, "handletextpad": 0, "markerscale": 1.6 if grid is not None else 1.2}
-    ax.legend(title="digit", frameon=False, **legend)
+    for handle in ax.legend(title="digit", frameon=False, **legend).legend_handles:
+        handle.set_alpha(1)
     plotting.show(fig, alt=alt, dpi=plotting.PHOTO_DPI if grid is not None else plotting.DPI)
 
 
@@ -159,7 +173,7 @@ def _draw_points(ax, points: np.ndarray, labels: np.ndarray, small: bool = False
             color=plotting.CYCLE[number % len(plotting.CYCLE)],
             edgecolors="white",
             linewidths=0.4,
-            alpha=0.85,
+            alpha=0.45 if small else 0.85,
             zorder=2 - number / 10,
             label=str(digit),
         )
@@ -177,54 +191,6 @@ def _draw_grid(ax, grid: LatentGrid) -> None:
 def _set_limits(ax, limits: Sequence[float]) -> None:
     left, right, low, high = limits
     ax.set(xlim=(left, right), ylim=(low, high), xlabel=X_LABEL, ylabel=Y_LABEL, aspect="equal")
-
-
-def show_interpolation(path, images, points, labels, *, title: str, alt: str) -> None:
-    """Animate an interpolation: the point in latent space, and the image decoded there.
-
-    Args:
-        path, images: (n, 2), the points of the interpolation, and (n, 28, 28), decoded there.
-        points, labels: (m, 2) and (m,), the digits to show in latent space.
-    """
-    shares = np.linspace(0, 100, len(path)).round().astype(int)
-    fig, axes = plotting.figure(1, 7, title=title, size=(9.2, 1.95))
-    for ax, step in zip(axes, np.linspace(0, len(path) - 1, 7).round().astype(int), strict=True):
-        plotting.bare(ax)
-        ax.imshow(images[step], cmap="gray", vmin=0, vmax=1)
-        ax.set_title(f"{shares[step]} %", fontsize=9)
-    frames, drawn = _interpolation_frames(path, images, points, labels)
-    captions = [f"{share} % of the way" for share in shares]
-    options = {"dpi": plotting.PHOTO_DPI, "step_ms": 160, "colors": 256, "drawn": drawn}
-    player.show_frames(frames, captions, fig, title=title, alt=alt, **options)
-
-
-def _interpolation_frames(path, images, points, labels) -> tuple[list[np.ndarray], list[str]]:
-    """Return the pixels of each step, and what is drawn; all is drawn once, and then moved."""
-    with rc_context(plotting.STYLE):
-        fig = Figure(figsize=(6.6, 3.1), dpi=plotting.DPI, layout="constrained")
-        left, right = fig.subplots(1, 2, width_ratios=(1.2, 1))
-        _draw_points(left, points, labels, small=True)
-        _set_limits(left, limits_of(points))
-        left.legend(loc="upper right", fontsize=9, handletextpad=0, markerscale=1.5)
-        left.plot(*path.T, color=PALETTE["ink"], linewidth=1)
-        (here,) = left.plot([], [], "o", color=PALETTE["truth"], markersize=9)
-        plotting.bare(right)
-        shown = right.imshow(images[0], cmap="gray", vmin=0, vmax=1)
-        canvas = FigureCanvasAgg(fig)
-        frames = []
-        for point, image in zip(path, images, strict=True):
-            here.set_data(*point[:, None])
-            shown.set_data(image)
-            canvas.draw()
-            frames.append(_rounded(np.array(canvas.buffer_rgba())[..., :3]))
-    return frames, describe(fig)
-
-
-def _rounded(pixels: np.ndarray) -> np.ndarray:
-    """Round grays to 16 levels and other colors to ten per channel: all fit into one palette."""
-    gray = np.ptp(pixels, axis=-1, keepdims=True) == 0
-    step = np.where(gray, 255 / (GRAYS - 1), 255 / 9)
-    return np.rint(np.rint(pixels / step) * step).astype(np.uint8)
 
 
 def show_digits(rows: Sequence | dict[str, Sequence], captions=None, *, title: str, alt: str):
@@ -250,28 +216,35 @@ def show_digits(rows: Sequence | dict[str, Sequence], captions=None, *, title: s
     plotting.show(fig, alt=alt, dpi=plotting.PHOTO_DPI)
 
 
-def show_classes(points: np.ndarray, labels: np.ndarray, *, title: str, alt: str) -> None:
-    """Show codes (n, 2) as their digits, labels (n,), with a large one at each class's median."""
-    width, height = np.ptp(points, axis=0)
-    fig, ax = plotting.figure(title=title, size=(np.clip(5.2 * width / height + 1, 4.5, 7.4), 6.2))
-    classes = np.unique(labels)
-    medians = np.array([np.median(points[labels == digit], axis=0) for digit in classes])
-    for digit, median in zip(classes, medians, strict=True):
-        color = plotting.CYCLE[digit % 4]  # the dark ones; the digits themselves tell classes apart
-        ax.scatter(*points[labels == digit].T, marker=f"${digit}$", s=34, color=color, linewidths=0)
-        near = classes[np.hypot(*(medians - median).T) < height / 30]  # itself among them
-        ax.annotate(
-            str(digit),
-            median,
-            ha="center" if len(near) == 1 else "right" if digit == near[0] else "left",
-            va="center",
-            color=color,
-            fontsize=20,
-            fontweight="bold",
-            path_effects=[withStroke(linewidth=4, foreground="white")],
-            zorder=3,
-        )
-    ax.set(aspect="equal", xlabel="first number of the code", ylabel="second number of the code")
+def show_planes(
+    planes: dict[str, np.ndarray],
+    labels: np.ndarray,
+    *,
+    title: str,
+    alt: str,
+    circles=(),
+    limits=None,
+) -> None:
+    """Show codes of the same digits on planes side by side, each class in a color of its own.
+
+    Args:
+        planes: Name → points (n, 2).
+        labels: (n,), 0 to 9. Each class is named at the mean of its points.
+        circles: Radii of circles around the origin.
+        limits: x from, x to, y from, y to; by default those of the points.
+    """
+    size = (4.6 * len(planes) + 0.2, 4.4)
+    fig, axes = plotting.figure(1, len(planes), title=title, size=size, squeeze=False)
+    for ax, (name, points) in zip(axes.flat, planes.items(), strict=True):
+        for digit in np.unique(labels):
+            own = points[labels == digit]
+            ax.scatter(*own.T, s=12, color=CLASS_COLORS[digit], alpha=0.6, linewidths=0)
+            ax.annotate(str(digit), own.mean(axis=0), color=CLASS_COLORS[digit], **NAMED)
+        for radius in circles:
+            ax.add_patch(Circle((0, 0), radius, fill=False, color=PALETTE["ink"], linestyle="--"))
+        if limits is not None:
+            ax.set(xlim=limits[:2], ylim=limits[2:])
+        ax.set(title=name, xticks=[], yticks=[], aspect="equal" if limits is not None else "auto")
     plotting.show(fig, alt=alt)
 
 
@@ -306,31 +279,6 @@ def show_pca_comparison(
     ax.legend(frameon=False)
     plotting.show(fig, alt=alt)
     return fewest
-
-
-def show_neighbors(
-    queries: np.ndarray, groups: dict[str, np.ndarray], *, title: str, alt: str
-) -> None:
-    """Show images (n, 28, 28, 1) and beside each its neighbors: heading → (n, k, 28, 28, 1)."""
-    widths = [1.0]
-    for group in groups.values():
-        widths += [0.35] + [1.0] * group.shape[1]  # a gap before each group
-    size = (9.2, 0.8 * len(queries) + 0.75)
-    fig, axes = plotting.figure(
-        len(queries), len(widths), title=title, size=size, width_ratios=widths
-    )
-    for row, query in zip(range(len(queries)), queries, strict=True):
-        shown = [query]
-        for heading, group in groups.items():
-            if row == 0:
-                axes[0, len(shown) + (group.shape[1] + 1) // 2].set_title(heading, fontsize=9)
-            shown += [None, *group[row]]
-        for ax, image in zip(axes[row], shown, strict=True):
-            plotting.bare(ax)
-            if image is not None:
-                ax.imshow(image[..., 0], cmap="gray", vmin=0, vmax=1)
-    axes[0, 0].set_title("test digit", fontsize=9)
-    plotting.show(fig, alt=alt, dpi=plotting.PHOTO_DPI)
 
 
 def show_picker(

@@ -14,6 +14,7 @@ import inspect
 import io
 import json
 import math
+import re
 import shutil
 import tempfile
 import textwrap
@@ -238,7 +239,9 @@ def fingerprint(network: keras.Model, fit: Callable, data, settings: SimpleNames
     for node in ast.walk(code):
         if isinstance(node, ast.FunctionDef) and ast.get_docstring(node):
             del node.body[0]
-    facts = network.to_json(), ast.unparse(code), json.dumps(vars(settings), sort_keys=True)
+    # Keras numbers the layers that have no name of their own, counting all that were ever made.
+    architecture = re.sub(r'"([a-z][a-z0-9_]*?)_\d+"', r'"\1"', network.to_json())
+    facts = architecture, ast.unparse(code), json.dumps(vars(settings), sort_keys=True)
     digest = hashlib.sha256("\n".join(facts).encode())
     for array in data:
         digest.update(f"{array.dtype.str} {array.shape}".encode())
