@@ -160,14 +160,13 @@ def test_the_width_of_a_mobilenet_is_read_from_the_name_of_its_file(tmp_path):
     path = tmp_path / "mobilenet_5_0_96.weights.h5"
     half = keras.applications.MobileNet(include_top=False, weights=None, alpha=0.5)
     half.save_weights(path)
-    for net in (backbones.load_backbone("mobilenet", path), backbones.mobilenet(96, path)):
-        kernel = net.get_layer("conv1").kernel
-        np.testing.assert_array_equal(kernel, half.get_layer("conv1").kernel)
+    kernel = backbones.load_backbone("mobilenet", path).get_layer("conv1").kernel
+    np.testing.assert_array_equal(kernel, half.get_layer("conv1").kernel)
     with pytest.raises(InputError, match="do not fit mobilenet with {'alpha': 0.25}"):
-        backbones.mobilenet(96, path, alpha=0.25)
+        backbones.load_backbone("mobilenet", path, alpha=0.25)
     path.write_bytes(b"no weights")
     with pytest.raises(InputError, match="cannot load the weights of mobilenet"):
-        backbones.mobilenet(96, path)
+        backbones.load_backbone("mobilenet", path)
 
 
 def test_context_is_the_mean_of_the_whole_map(tmp_path):

@@ -57,19 +57,6 @@ def test_a_notebook_on_real_data(tmp_path, monkeypatch, name, dataset, folder, o
 
 
 @pytest.mark.slow
-@needs_real_data
-def test_cats_with_a_way_down_that_imagenet_taught(tmp_path, monkeypatch):
-    monkeypatch.setenv("TUTORIAL_DATA", str(tmp_path / "data"))
-    real = Path(REAL).resolve()
-    weights = str(real / "weights" / "mobilenet_2_5_224_tf_no_top.h5")
-    options = {"data_dir": str(real / "voc_cats_as_coco"), "weights": weights}
-    result = run_notebook("04", tmp_path, dataset="coco", epochs=1, limit=8, **options)
-    assert result.status == "passed", result.error
-    for name in ("center prior", "U-Net", "U-Net on MobileNet"):
-        assert f"{name:20} IoU of cat 0." in printed(result)
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "parameters", "message"),
     [

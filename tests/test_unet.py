@@ -5,12 +5,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from scipy import ndimage
+from skimage import data as photographs
 
 from tutorial_lib import metrics
+from tutorial_lib.data import records
+from tutorial_lib.data.images import Sample
 from tutorial_lib.errors import InputError
-from tutorial_lib.inference import overlap_tile
+from tutorial_lib.inference import overlap_tile, predict_any_size
 from tutorial_lib.metrics import ConfusionMatrix
-from tutorial_lib.models import backbones, unet
+from tutorial_lib.models import unet
+from tutorial_lib.models.pretrained_unet import build_pretrained_unet
 from tutorial_lib.training import finetune, loop, losses, tensorboard
 
 
@@ -217,28 +221,41 @@ def test_what_was_learned_before_moves_more_slowly():
     assert np.allclose(moved, [0.001, 0.001, 0.1, 0.1], rtol=1e-2)  # Adam's first step is the rate
 
 
-def test_a_pretrained_way_down_keeps_its_statistics(tmp_path):
-    path = tmp_path / "mobilenet.weights.h5"
-    backbones.mobilenet(64, None).save_weights(path)
-    encoder = backbones.mobilenet(64, path)
-    net = backbones.build_pretrained_unet(encoder)
-    before = encoder.get_layer("conv1_bn").get_weights()
-    net(np.random.default_rng(0).normal(size=(2, 64, 64, 3)), training=True)
-    for old, new in zip(before, encoder.get_layer("conv1_bn").get_weights(), strict=True):
-        assert np.array_equal(old, new)
-    assert not np.array_equal(net.get_layer("up4_conv_norm").get_weights()[2], 0)
+def test_a_pretrained_encoder_keeps_its_statistics():
+    network = build_pretrained_unet(filters=16)
+    stem, ours = network.get_layer("stem_norm"), network.get_layer("decoder2_norm")
+    before, mean = stem.get_weights(), ours.get_weights()[2]
+    images = np.random.default_rng(0).normal(size=(2, 64, 96, 3)).astype("float32")
+    assert network(images, training=True).shape == (2, 64, 96, 1)
+    assert all(map(np.array_equal, before, stem.get_weights()))
+    assert not np.array_equal(mean, ours.get_weights()[2])
 
 
-def test_a_pretrained_way_down():
-    net = backbones.build_pretrained_unet(backbones.mobilenet(96, None))
-    assert net.output_shape == (None, 96, 96, 1)
-    coarse = backbones.build_pretrained_unet(backbones.mobilenet(96, None), finest=4)
-    assert coarse.output_shape == (None, 96, 96, 1)
-    assert coarse.get_layer("logits").output.shape[1:] == (24, 24, 1)
-    with pytest.raises(InputError, match="do not halve evenly"):
-        backbones.build_pretrained_unet(backbones.mobilenet(100, None))
-    with pytest.raises(InputError, match="is missing"):
-        backbones.mobilenet(96, "nowhere.h5")
+@pytest.mark.parametrize("factor", [0.0, 0.1])
+def test_fine_tuning_moves_the_encoder_slowly_or_not_at_all(tmp_path, factor):
+    random = np.random.default_rng(0)
+    samples = [
+        Sample(str(n), random.integers(0, 256, (64, 64, 3), np.uint8), np.eye(64, dtype=np.uint8))
+        for n in range(2)
+    ]
+    records.write_records(samples, tmp_path / "records", shards=1)
+    network = build_pretrained_unet(filters=16)
+    stem, head = (network.get_layer(name) for name in ("stem", "decoder_logits"))
+    before = [stem.get_weights()[0], head.get_weights()[0]]
+    options = {"size": 64, "epochs": 1, "seed": 0, "encoder_factor": factor}
+    history = finetune.fine_tune(network, tmp_path / "records", **options)
+    assert np.isfinite(history["loss"]).all()
+    slow, fast = (
+        np.abs(old - layer.get_weights()[0]).max()
+        for old, layer in zip(before, (stem, head), strict=True)
+    )
+    assert fast > 0 and (0 < slow < fast if factor else slow == 0)
+
+
+def test_a_cat_in_a_photograph_is_found_offline():
+    image = photographs.chelsea()
+    cat = predict_any_size(finetune.load_cat_network(), image)[..., 0] > 0
+    assert cat[:, :300].mean() > 0.8 and cat[:, -60:].mean() < 0.3
 
 
 @pytest.mark.parametrize(

@@ -158,18 +158,20 @@ def refresh(names, timeout: int) -> None:
 
 
 @main.command()
-@click.argument("network", type=click.Choice(["03", "05", "voc"]), default="05")
+@click.argument("network", type=click.Choice(["03", "05", "voc", "cats"]), default="05")
 @click.option(
     "--data", type=click.Path(path_type=Path),
     help="For voc: the folder VOCdevkit.  [default: voc/VOCdevkit in the data folder]",
 )  # fmt: skip
 @click.option(
     "--coco", multiple=True, type=click.Path(path_type=Path),
-    help="For voc: a folder of COCO whose training images are used as well; can be repeated.",
+    help="For voc and cats: a folder of COCO to train on as well; can be repeated.",
 )  # fmt: skip
-@click.option("--seed", default=0, show_default=True, help="For voc: of all random choices.")
+@click.option(
+    "--seed", default=0, show_default=True, help="For voc and cats: of all random choices."
+)
 def pretrain(network: str, data: Path | None, coco, seed: int) -> None:
-    """Train the networks that come with notebook 03 or 05, or the one for photographs (voc)."""
+    """Train networks that come along: for notebooks 03 and 05, for photographs (voc), for cats."""
     from tutorial_lib.data import data_home
     from tutorial_lib.data.cache import file_hash
 
@@ -182,6 +184,12 @@ def pretrain(network: str, data: Path | None, coco, seed: int) -> None:
         data = data or data_home() / "voc" / "VOCdevkit"
         photographs.train_checkpoint(data, coco, seed, echo=click.echo)
         click.echo(f"CHECKPOINT_SHA256 = {file_hash(photographs.CHECKPOINT)!r}")
+        return
+    if network == "cats":
+        from tutorial_lib.training import finetune
+
+        finetune.train_cat_checkpoint(coco or [data_home() / "coco"], seed, echo=click.echo)
+        click.echo(f"CHECKPOINT_SHA256 = {file_hash(finetune.CHECKPOINT)!r}")
         return
     from tutorial_lib.training import pretrain
 

@@ -1,4 +1,4 @@
-"""Networks trained on ImageNet as the backbone of an FCN or the encoder of a U-Net.
+"""Networks trained on ImageNet as the backbone of an FCN.
 
 A laptop that cannot train the paper's VGG-16 on photographs can train a MobileNet (Howard et al.,
 "MobileNets: Efficient Convolutional Neural Networks for Mobile Vision Applications", 2017) from
@@ -7,7 +7,6 @@ A laptop that cannot train the paper's VGG-16 on photographs can train a MobileN
 
 from __future__ import annotations
 
-import itertools
 import re
 import warnings
 from pathlib import Path
@@ -18,7 +17,6 @@ from keras import layers, ops
 from tutorial_lib.errors import InputError, check_choice
 from tutorial_lib.models import fcn, vgg
 from tutorial_lib.models.efficientnet_lite import FEATURE_BLOCKS, build_efficientnet_lite0
-from tutorial_lib.models.unet import copy_and_crop, output_convolution, up_convolution
 
 # Those that read colors from -1 to 1, as all our networks do.
 KERAS_APPLICATIONS = {
@@ -66,34 +64,8 @@ def load_backbone(name: str, weights: str | Path | None = "imagenet", **options)
     return keras.Model(inputs, outputs, name=name)
 
 
-def mobilenet(
-    input_size: int, weights: str | Path | None, alpha: float | None = None
-) -> keras.Model:
-    """Return MobileNet without its top, for colors from -1 to 1, as the encoder of a U-Net.
-
-    Its batch normalizations keep the statistics that come with the weights, because a few
-    photographs give no better ones.
-
-    Args:
-        input_size: Side of the input in pixels.
-        weights: As for `load_backbone`.
-        alpha: Width; the file must be of the same. None: as the file's name tells, else 0.25.
-
-    Raises:
-        InputError: if the file is missing or does not fit.
-    """
-    width = alpha or published_width(weights) or 0.25
-    model = _without_top("mobilenet", weights, input_size, alpha=width)
-    for layer in model.layers:
-        if weights is not None and isinstance(layer, layers.BatchNormalization):
-            layer.trainable = False
-    return model
-
-
-def _without_top(
-    name: str, weights: str | Path | None, size: int | None = None, **options
-) -> keras.Model:
-    """Return a network of keras.applications without its top, for one size or for any."""
+def _without_top(name: str, weights: str | Path | None, **options) -> keras.Model:
+    """Return a network of keras.applications without its top, for images of any size."""
     if weights not in (None, "imagenet") and not Path(weights).is_file():
         raise InputError(f"{weights} is missing: the weights of {name}, without its top")
     if name == "mobilenet" and (width := published_width(weights)):
@@ -103,7 +75,7 @@ def _without_top(
     try:
         with warnings.catch_warnings():  # Keras warns of dozens of layers before it gives up
             warnings.simplefilter("ignore")
-            return build(include_top=False, weights=file, input_shape=(size, size, 3), **options)
+            return build(include_top=False, weights=file, input_shape=(None, None, 3), **options)
     except OSError as error:
         reason = " ".join(str(error).split())[:120]
         raise InputError(f"cannot load the weights of {name} ({reason}); give a file") from None
@@ -155,63 +127,3 @@ class GlobalContext(layers.Layer):
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], 2 * input_shape[-1])
-
-
-def build_pretrained_unet(
-    encoder: keras.Model, classes: int = 1, dropout: float = 0.0, finest: int = 1
-) -> keras.Model:
-    """Build a U-Net on a pretrained encoder, for when there are few photographs to train on.
-
-    The idea is that of Iglovikov & Shvets, "TernausNet: U-Net with VGG11 Encoder Pre-Trained on
-    ImageNet for Image Segmentation", 2018. Convolutions are padded, as in the encoder, so the
-    output is as large as the input. The last feature map of each resolution has a skip connection.
-
-    Args:
-        encoder: A network without its top that halves the resolution step by step.
-        classes: Channels of the output: logits.
-        dropout: Share of the features at the bottom that a training step drops.
-        finest: 2 or 4 ends the decoder at that fraction of the resolution, where it is most
-            expensive and gains least; the logits are then upsampled to the input's size.
-
-    Returns:
-        A model from the encoder's input to logits of the same height and width.
-
-    Raises:
-        InputError: if the sizes of the encoder's feature maps do not halve evenly.
-    """
-    size = encoder.input_shape[1]
-    last = {}
-    for layer in encoder.layers:
-        shape = getattr(layer.output, "shape", ())
-        if len(shape) == 4 and shape[1] and size % shape[1] == 0:
-            last[shape[1]] = layer.output
-    sides = sorted(last)
-    uneven = size % encoder.output_shape[1] != 0
-    if uneven or any(2 * low != high for low, high in itertools.pairwise(sides)):
-        raise InputError(
-            f"the encoder's feature maps {sides} do not halve evenly; choose an input size that is "
-            "a multiple of 32"
-        )
-    x = layers.Dropout(dropout, name="bottom_dropout")(last[sides[0]])
-    for level, side in enumerate(sides[1:]):
-        if side * finest > size:
-            break
-        filters = max(16, 128 // 2**level)
-        x = up_convolution(x, filters, f"up{side}_upconv")
-        x = copy_and_crop(last[side], x, f"up{side}")
-        x = _padded_convolution(x, filters, f"up{side}_conv")
-    x = output_convolution(x, classes, "logits")
-    if x.shape[1] < size:
-        factor = size // x.shape[1]
-        x = layers.UpSampling2D(factor, interpolation="bilinear", dtype="float32", name="upsample")(
-            x
-        )
-    return keras.Model(encoder.input, x, name="pretrained_unet")
-
-
-def _padded_convolution(x, filters: int, name: str):
-    x = layers.Conv2D(
-        filters, 3, padding="same", use_bias=False, kernel_initializer="he_normal", name=name
-    )(x)
-    x = layers.BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
-    return layers.ReLU(name=f"{name}_relu")(x)

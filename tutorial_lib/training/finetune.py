@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import keras
 
+from tutorial_lib import CHECKOUT
 from tutorial_lib.data import pipeline, records
-from tutorial_lib.models import backbones
+from tutorial_lib.data.coco import CocoSplit
+from tutorial_lib.models.pretrained_unet import build_pretrained_unet
 from tutorial_lib.training import loop, losses
+from tutorial_lib.training.checkpoints import load_layers, save_layers
+
+CHECKPOINT = CHECKOUT / "data/checkpoints/unet_cats.npz"
+CHECKPOINT_SHA256 = "8ad10d15fa9484c39fa9e80d9b7da03e37e2b0d9d35e1a1b936bc05f5310134c"
 
 
 class FineTuningAdamW(keras.optimizers.AdamW):
@@ -43,55 +49,85 @@ class FineTuningAdamW(keras.optimizers.AdamW):
         super().update_step(gradient, variable, learning_rate)
 
 
-def pretrained_unet(size: int, weights: str | Path) -> tuple[keras.Model, list]:
-    """Return a U-Net whose encoder is MobileNet, and the variables that were pretrained.
-
-    Args:
-        size: Side of input and output in pixels, a multiple of 32.
-        weights: As for `backbones.mobilenet`.
-
-    Raises:
-        InputError: if the weights are missing or others, or the size does not fit.
-    """
-    encoder = backbones.mobilenet(size, weights)
-    network = backbones.build_pretrained_unet(encoder, dropout=0.3, finest=2)
-    return network, encoder.trainable_variables
-
-
 def fine_tune(
     network: keras.Model,
-    pretrained: Iterable,
     folder: Path,
     *,
+    size: int,
     epochs: int,
     seed: int,
+    encoder_factor: float = 0.0,
     batch_size: int = 8,
     rate: float = 2e-3,
     callbacks: Iterable[keras.callbacks.Callback] = (),
 ) -> dict[str, list[float]]:
-    """Train a network for one class on records, and return the losses by epoch.
+    """Train a U-Net with a pretrained encoder on records, and return the losses by epoch.
 
     Images are randomly scaled by 0.7 to 1.8, shifted, flipped and recolored.
 
     Args:
-        network: From images to logits for one class.
-        pretrained: The variables to train with a tenth of the learning rate, possibly none.
+        network: As built by `build_pretrained_unet`.
         folder: Records.
+        size: Side of the training images in pixels, a multiple of 32.
         epochs: Number of epochs.
         seed: For the order of the images and their augmentation.
+        encoder_factor: The learning rate of the encoder divided by that of the decoder; 0 keeps the
+            encoder frozen. Its batch normalizations stay frozen in any case.
         batch_size: Images per step.
         rate: The highest learning rate.
         callbacks: More Keras callbacks.
     """
+    pretrained = []
+    for layer in network.layers:
+        if not layer.name.startswith("decoder"):
+            is_norm = isinstance(layer, keras.layers.BatchNormalization)
+            layer.trainable = bool(encoder_factor) and not is_norm
+            pretrained += layer.trainable_variables
     steps = -(-records.count(folder) // batch_size)
     schedule = loop.warmup_cosine(rate, epochs * steps)
-    optimizer = FineTuningAdamW(schedule, pretrained, weight_decay=1e-2)
+    optimizer = FineTuningAdamW(schedule, pretrained, encoder_factor, weight_decay=1e-2)
     network.compile(optimizer, loss=losses.cross_entropy_and_dice)
-    sides = network.input_shape[1], network.output_shape[1]
 
     def stream(first: int, end: int):
         return pipeline.segmentation_batches(
-            folder, *sides, batch_size, seed, scales=(0.7, 1.8), epochs=(first, end)
+            folder, size, size, batch_size, seed, scales=(0.7, 1.8), epochs=(first, end)
         )
 
     return loop.train(network, stream, epochs=epochs, steps=steps, callbacks=callbacks)
+
+
+def load_cat_network() -> keras.Model:
+    """Return a U-Net for cats in photographs, with the decoder that comes along.
+
+    Raises:
+        InputError: if the checkpoint is missing or is not the one that this code was tested with,
+            or the package with the encoder's weights is not installed.
+    """
+    network = build_pretrained_unet()
+    load_layers(decoder_layers(network), CHECKPOINT, CHECKPOINT_SHA256)
+    return network
+
+
+def decoder_layers(network: keras.Model) -> list:
+    """Return the layers of a U-Net with a pretrained encoder that a frozen encoder leaves."""
+    return [layer for layer in network.layers if layer.name.startswith("decoder")]
+
+
+def train_cat_checkpoint(data: Iterable[Path], seed: int, echo: Callable = print) -> None:
+    """Train the decoder on the cats of several COCO folders, and write `CHECKPOINT`.
+
+    Raises:
+        InputError: if a file is missing or damaged.
+    """
+    splits = [CocoSplit(root, "train") for root in data]
+    sources = [split.image_path(i) for split in splits for i in split.image_ids("cat")]
+    folder = records.cached_records(
+        "cats",
+        sources,
+        lambda: (split.read(i, ["cat"]) for split in splits for i in split.image_ids("cat")),
+    )
+    echo(f"{records.count(folder)} photographs")
+    keras.utils.set_random_seed(seed)
+    network = build_pretrained_unet()
+    fine_tune(network, folder, size=384, epochs=60, seed=seed)
+    save_layers(decoder_layers(network), CHECKPOINT)
