@@ -74,7 +74,7 @@ def show_segmentations(
     height = cell * images[0].shape[0] / images[0].shape[1]
     caption = 0.0 if truths is None else 0.2
     grid = (cols, rows) if across else (rows, cols)
-    names = textwrap.wrap("  ".join(classes), int(10 * cell * grid[1]))
+    names = textwrap.wrap("  ".join(classes), int(8 * cell * grid[1]))
     size = (cell * grid[1] + 0.2, (height + caption) * grid[0] + 0.75 + 0.22 * len(names))
     fig, axes = plotting.figure(*grid, title=title, size=size, squeeze=False)
     axes = axes.T if across else axes
