@@ -100,7 +100,7 @@ def test_opening_and_closing(notebook):
 def test_parameters_are_typed_and_explained(path):
     parameters = runner.notebook_parameters(path)
     types = {"profile": "str", "dataset": "str", "data_dir": "str", "seed": "int"}
-    optional = {"backbone": "str", "weights": "str"}
+    optional = {"backbone": "str", "recipe": "str", "weights": "str"}
     for name, entry in parameters.items():
         expected = "bool" if name == "retrain" else (types | optional).get(name, "int")
         assert entry["type"] == expected and len(entry["help"].split()) > 3
