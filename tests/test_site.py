@@ -332,7 +332,13 @@ def visits(browser, address, pages):
     tab.on("console", note_console)
     tab.on("pageerror", lambda error: complaints.append(str(error)))
     tab.on("request", note_request)
-    tab.on("requestfailed", lambda request: complaints.append(f"failed: {request.url[:100]}"))
+
+    def failed(request):
+        # The browser gives up the icon of a page that is left while it loads: no fault of the page.
+        if request.failure != "net::ERR_ABORTED":
+            complaints.append(f"failed: {request.url[:100]}")
+
+    tab.on("requestfailed", failed)
     notes = {}
     for name in pages:
         complaints.clear()
