@@ -145,7 +145,7 @@ def test_image_and_labels_stay_together(tmp_path):
 
 def test_reflection_padding():
     line = np.arange(4.0)[:, None, None] * np.ones((1, 4, 1))
-    padded = pipeline.reflection_pad(line, 12).numpy()[:, 0, 0]
+    padded = pipeline.reflection_crop(line, -4, -4, 12).numpy()[:, 0, 0]
     assert padded.tolist() == [2, 3, 2, 1, 0, 1, 2, 3, 2, 1, 0, 1]
 
 

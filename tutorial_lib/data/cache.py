@@ -74,6 +74,17 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def check_shipped(path: Path, sha256: str) -> None:
+    """Check that a file that git brings is the one that this code was tested with.
+
+    Raises:
+        InputError: if it is missing or its SHA-256 is another.
+    """
+    if not path.is_file() or file_hash(path) != sha256:
+        fault = "damaged" if path.is_file() else "missing"
+        raise InputError(f"{path} is {fault}; restore it with git, or run `tutorial pretrain`")
+
+
 def _files(folder: Path) -> list[str]:
     """Return the relative names of all files below a folder, with forward slashes, sorted."""
     return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())

@@ -152,12 +152,6 @@ def resize_to_fit(image: tf.Tensor, labels: tf.Tensor, size: int) -> tuple[tf.Te
     return tf.clip_by_value(image, -1.0, 1.0), labels
 
 
-def reflection_pad(image: tf.Tensor, size: int) -> tf.Tensor:
-    """Center an image on a square of `size` pixels and fill the border with its reflection."""
-    height, width = tf.shape(image)[0], tf.shape(image)[1]
-    return reflection_crop(image, -((size - height) // 2), -((size - width) // 2), size)
-
-
 def reflection_crop(image: tf.Tensor, top: tf.Tensor, left: tf.Tensor, size: int) -> tf.Tensor:
     """Cut out a square whose corner is at (top, left), with reflection padding outside the image.
 

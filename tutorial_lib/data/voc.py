@@ -44,11 +44,6 @@ def colormap() -> np.ndarray:
     return colors
 
 
-def colorize(labels: np.ndarray) -> np.ndarray:
-    """Paint a label map (height, width) in VOC's colors: uint8 (height, width, 3)."""
-    return colormap()[labels]
-
-
 def label_png(labels: np.ndarray) -> bytes:
     """Return a label map (height, width) as VOC stores it: a PNG with VOC's palette."""
     image = Image.fromarray(labels, mode="P")

@@ -31,7 +31,7 @@ import numpy as np
 from tutorial_lib import CHECKOUT
 from tutorial_lib.crf import refine_scores
 from tutorial_lib.data import data_home
-from tutorial_lib.data.cache import cannot_write, file_hash
+from tutorial_lib.data.cache import cannot_write, check_shipped
 from tutorial_lib.errors import InputError, write_atomically
 from tutorial_lib.inference import predict_at_scale
 
@@ -182,9 +182,7 @@ def load_layers(layers: Sequence[keras.layers.Layer], path: Path, sha256: str) -
     Raises:
         InputError: if the file is missing or its SHA-256 is another.
     """
-    if not path.is_file() or file_hash(path) != sha256:
-        fault = "damaged" if path.is_file() else "missing"
-        raise InputError(f"{path} is {fault}; restore it with git, or run `tutorial pretrain`")
+    check_shipped(path, sha256)
     with np.load(path, allow_pickle=False) as arrays:
         for layer in layers:
             count = len(layer.get_weights())

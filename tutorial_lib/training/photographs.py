@@ -25,7 +25,7 @@ from tutorial_lib.training.losses import pixel_cross_entropy
 CHECKPOINT = CHECKOUT / "data/checkpoints/fcn_photographs.npz"
 CHECKPOINT_SHA256 = "04926f53ab50d0486178be38f74b150978c677eb13ced201315d865a09f7237b"
 SHORT_SIDE = 384  # pixels; also the side of a crop
-LABEL_STEP = 4  # the loss counts one pixel of 4×4: neighbors say nearly the same
+LABEL_STEP = 4  # the loss counts one pixel of 4×4: neighboring labels are nearly alike
 # The hyperparameters were chosen by cross-validation on the training images alone.
 SETTINGS = {
     "epochs": 20,

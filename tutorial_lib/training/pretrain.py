@@ -13,9 +13,8 @@ import numpy as np
 
 from tutorial_lib import CHECKOUT
 from tutorial_lib.data import pictograms
-from tutorial_lib.data.cache import file_hash
+from tutorial_lib.data.cache import check_shipped
 from tutorial_lib.data.images import normalize
-from tutorial_lib.errors import InputError
 
 CHECKPOINT = CHECKOUT / "data/checkpoints/vgg16_pictograms.weights.h5"
 CHECKPOINT_SHA256 = "3529267204ed0b127cd8a6bb6eb82f9f32f4f862e7c19dcf3559449c3847fd7c"
@@ -49,11 +48,7 @@ def load_classifier():
     """
     from tutorial_lib.models.vgg import build_vgg
 
-    if not CHECKPOINT.is_file() or file_hash(CHECKPOINT) != CHECKPOINT_SHA256:
-        fault = "damaged" if CHECKPOINT.is_file() else "missing"
-        raise InputError(
-            f"{CHECKPOINT} is {fault}; restore it with git, or run `tutorial pretrain`"
-        )
+    check_shipped(CHECKPOINT, CHECKPOINT_SHA256)
     classifier = build_vgg(**ARCHITECTURE)
     classifier.load_weights(CHECKPOINT)
     return classifier
