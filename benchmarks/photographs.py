@@ -30,21 +30,21 @@ def main() -> None:
     import keras
 
     from tutorial_lib.models import fcn
-    from tutorial_lib.training import checkpoints, photographs
+    from tutorial_lib.training import checkpoints, photo_fcn
 
     roots = [options.voc, *options.coco]
     paths = [path for root in roots for path in sorted(root.rglob("*.j*"))]
-    samples = lambda: photographs.training_samples(options.voc, options.coco)  # noqa: E731
+    samples = lambda: photo_fcn.training_samples(options.voc, options.coco)  # noqa: E731
     directory = records.cached_records("photographs", paths, samples)
     print(records.count(directory), "photographs to train on", flush=True)
     names, rows, classes = ["32s", "16s", "8s", "8s, augmented", "8s, CRF"], [], []
     for seed in options.seeds:
         start = time.process_time()
-        network = photographs.train_scores(directory, seed, echo=lambda line: None)
+        network = photo_fcn.train_scores(directory, seed, echo=lambda line: None)
         minutes = (time.process_time() - start) / 60
         if options.keep:
             path = options.keep / f"fcn_photographs-{seed}.npz"
-            checkpoints.save_layers(photographs.score_layers(network), path)
+            checkpoints.save_layers(photo_fcn.score_layers(network), path)
         scores = [network.get_layer(n).output for n in ("score_fc7", "fuse_pool4")]
         models = [
             keras.Model(network.inputs, fcn.upsample(x, stride))

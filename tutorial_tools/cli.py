@@ -179,11 +179,11 @@ def pretrain(network: str, data: Path | None, coco, seed: int) -> None:
         _ship_autoencoders()
         return
     if network == "voc":
-        from tutorial_lib.training import photographs
+        from tutorial_lib.training import photo_fcn
 
         data = data or data_home() / "voc" / "VOCdevkit"
-        photographs.train_checkpoint(data, coco, seed, echo=click.echo)
-        click.echo(f"CHECKPOINT_SHA256 = {file_hash(photographs.CHECKPOINT)!r}")
+        photo_fcn.train_checkpoint(data, coco, seed, echo=click.echo)
+        click.echo(f"CHECKPOINT_SHA256 = {file_hash(photo_fcn.CHECKPOINT)!r}")
         return
     if network == "cats":
         from tutorial_lib.training import finetune
@@ -251,7 +251,7 @@ def sticker(photo, label, output, model, contour, shadow, crf, preview) -> None:
     image = read_photograph(photo)
     with notebook.native_notes_silenced():
         from tutorial_lib.training.checkpoints import load_network
-        from tutorial_lib.training.photographs import load_voc_network
+        from tutorial_lib.training.photo_fcn import load_voc_network
     network = load_network(model) if model else load_voc_network()
     labels = network.segment(image, crf=crf)
     label = label or stickers.largest_class(labels, network.classes)

@@ -13,7 +13,8 @@ from tutorial_lib.data.cache import file_hash
 from tutorial_lib.data.images import normalize
 from tutorial_lib.errors import InputError
 from tutorial_lib.models import efficientnet_lite, photo_fcn
-from tutorial_lib.training import checkpoints, photographs
+from tutorial_lib.training import checkpoints
+from tutorial_lib.training import photo_fcn as training
 from tutorial_tools.cli import main
 
 REAL = os.environ.get("TUTORIAL_REAL_DATA")
@@ -24,7 +25,7 @@ needs_real_data = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def network():
-    return photographs.load_voc_network()
+    return training.load_voc_network()
 
 
 def share(labels, name):
@@ -56,11 +57,11 @@ def test_the_evidence_for_a_cat_is_what_the_classifier_says():
 
 @pytest.mark.parametrize("content", [None, b"damaged"])
 def test_a_missing_or_damaged_checkpoint_is_one_line(tmp_path, monkeypatch, content):
-    monkeypatch.setattr(photographs, "CHECKPOINT", tmp_path / "scores.npz")
+    monkeypatch.setattr(training, "CHECKPOINT", tmp_path / "scores.npz")
     if content:
-        photographs.CHECKPOINT.write_bytes(content)
+        training.CHECKPOINT.write_bytes(content)
     with pytest.raises(InputError, match="is (missing|damaged); restore it with git"):
-        photographs.load_voc_network()
+        training.load_voc_network()
 
 
 @pytest.mark.slow
@@ -68,18 +69,18 @@ def test_a_missing_or_damaged_checkpoint_is_one_line(tmp_path, monkeypatch, cont
 def test_the_recipe_trains_saves_and_loads(tmp_path, monkeypatch):
     real = Path(REAL).resolve()
     monkeypatch.setenv("TUTORIAL_DATA", str(tmp_path))
-    monkeypatch.setattr(photographs, "CHECKPOINT", tmp_path / "scores.npz")
-    few = photographs.training_samples(real / "VOCdevkit", [real / "coco"])
+    monkeypatch.setattr(training, "CHECKPOINT", tmp_path / "scores.npz")
+    few = training.training_samples(real / "VOCdevkit", [real / "coco"])
     samples = [sample for number, sample in enumerate(few) if number < 4 or number > 280]
     assert {len(sample.labels.shape) for sample in samples} == {2}
     folder = tmp_path / "records"
     records.write_records(samples[:6], folder, shards=1)
     lines = []
-    trained = photographs.train_scores(folder, seed=0, echo=lines.append, epochs=1, batch_size=3)
-    checkpoints.save_layers(photographs.score_layers(trained), photographs.CHECKPOINT)
-    monkeypatch.setattr(photographs, "CHECKPOINT_SHA256", file_hash(photographs.CHECKPOINT))
+    trained = training.train_scores(folder, seed=0, echo=lines.append, epochs=1, batch_size=3)
+    checkpoints.save_layers(training.score_layers(trained), training.CHECKPOINT)
+    monkeypatch.setattr(training, "CHECKPOINT_SHA256", file_hash(training.CHECKPOINT))
     image = normalize(photos.chelsea()[:96, :128])[None]
-    loaded = photographs.load_voc_network().model
+    loaded = training.load_voc_network().model
     np.testing.assert_allclose(loaded(image), trained(image), atol=0.05)
     assert lines[0].startswith("epoch 1: loss ")
 
