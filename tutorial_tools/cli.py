@@ -122,6 +122,27 @@ def lab(fresh, prepare: bool, options) -> None:
         sys.exit(classroom.open_lab(options))
 
 
+@main.command()
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option(
+    "--platform", "platforms", multiple=True,
+    help="linux-x86_64, linux-aarch64, macos-arm64 or windows-amd64; can be repeated.  "
+    "[default: this one]",
+)  # fmt: skip
+@click.option(
+    "--python", "pythons", multiple=True,
+    help="3.11, 3.12 or 3.13; can be repeated.  [default: this one]",
+)  # fmt: skip
+def bundle(out: Path, platforms, pythons) -> None:
+    """Write OUT, a folder or a .zip, from which a class installs and works without a network.
+
+    It holds the project, the wheels for the platforms, the scenes, the site and start scripts.
+    """
+    from tutorial_tools import bundle
+
+    bundle.make(out.resolve(), platforms, pythons, click.echo, progress=sys.stderr.isatty())
+
+
 @main.command("list")
 def list_notebooks() -> None:
     """List the notebooks with their parameters."""
@@ -477,14 +498,10 @@ def convert(kind, folder, output, split, categories, strict, shards, workers) ->
 @data.command()
 def make() -> None:
     """Make the bundled scenes now, so that a class can work without a wait."""
-    from tutorial_lib import notebook
+    from tutorial_tools import bundle
 
-    with notebook.native_notes_silenced():
-        from tutorial_lib.data import scenes
-        from tutorial_lib.training.fcn_stages import QUICK
-
-    click.echo(scenes.coco_tree(train=960, val=120))
-    click.echo(scenes.voc_tree(train=QUICK["scenes"], val=QUICK["validation"]))
+    for folder in bundle.make_scenes():
+        click.echo(folder)
 
 
 @main.command()
