@@ -256,7 +256,7 @@ def test_a_killed_build_leaves_nothing_under_the_final_name(tmp_path):
     command = [sys.executable, "-c", textwrap.dedent(source), str(tmp_path / "tree")]
     assert subprocess.run(command).returncode == -9
     assert not (tmp_path / "tree").exists()
-    (partial,) = tmp_path.iterdir()
+    (partial,) = tmp_path.glob("*.partial")
     os.utime(partial, (0, 0))
     cache.cached_folder(tmp_path / "tree", lambda folder: None)
     assert list(tmp_path.iterdir()) == [tmp_path / "tree"]

@@ -21,7 +21,6 @@ from packaging.markers import default_environment
 from packaging.requirements import Requirement
 
 from tutorial_lib import CHECKOUT
-from tutorial_lib.data import data_home
 from tutorial_lib.data.cache import file_hash
 from tutorial_lib.errors import InputError, check_choice
 
@@ -81,7 +80,8 @@ def make(
             echo(f"fetching the wheels for {name}, Python {python}")
             fetch_wheels(folder, name, python, progress)
         for tree in make_scenes():
-            shutil.copytree(tree, folder / "data" / tree.relative_to(data_home()))
+            cache = next(place for place in tree.parents if place.name == "cache")
+            shutil.copytree(tree, folder / "data" / "cache" / tree.relative_to(cache))
         _add_site(folder / "site", echo)
         _write_start_scripts(folder, pythons)
         if zipped:

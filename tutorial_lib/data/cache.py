@@ -6,12 +6,14 @@ import contextlib
 import glob
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from tutorial_lib.data import absolute, data_home
 from tutorial_lib.errors import InputError
 
 MANIFEST = "MANIFEST.json"
@@ -24,19 +26,60 @@ def cached_folder(folder: Path, build: Callable[[Path], None]) -> Path:
 
     It is built under a temporary name, gets a manifest with the sha256 of every file, and is then
     renamed, so a folder under its final name is complete even if a build was killed. When several
-    processes build it at once, the first to finish provides it.
+    processes need it at once, one builds it and the others wait.
 
     Args:
-        folder: The final path.
+        folder: The final path. If it lies in the data folder, a complete folder at the same place
+            in `TUTORIAL_SHARED` is returned instead: a data folder that is only read, for example
+            one that all learners on a server share.
         build: Called with an empty folder to fill.
 
     Raises:
         InputError: if the folder cannot be written.
     """
-    if not damaged_files(folder):
-        return folder
+    for place in (folder, *_shared(folder)):
+        if not damaged_files(place):
+            return place
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
+        with _one_at_a_time(folder.with_name(f".{folder.name}.lock")):
+            _build(folder, build)
+    except OSError as error:
+        if damaged_files(folder):  # else another process was faster
+            raise cannot_write(folder, error) from None
+    return folder
+
+
+def _shared(folder: Path) -> Iterator[Path]:
+    """Yield the place of a folder in the data folder that is only read, if there is one."""
+    shared = os.environ.get("TUTORIAL_SHARED")
+    if shared and folder.is_relative_to(data_home()):
+        yield absolute(shared, "TUTORIAL_SHARED") / folder.relative_to(data_home())
+
+
+@contextlib.contextmanager
+def _one_at_a_time(path: Path) -> Iterator[None]:
+    """Wait until no other process has locked a file, and lock it.
+
+    The system releases the lock of a process that ends, however it ends. Where there are no such
+    locks, on Windows and on some network drives, nobody waits, and the first to finish provides
+    the folder.
+    """
+    with path.open("w") as file:
+        with contextlib.suppress(ImportError, OSError):
+            import fcntl
+
+            fcntl.lockf(file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):  # Windows keeps a file that others have opened
+                path.unlink()
+
+
+def _build(folder: Path, build: Callable[[Path], None]) -> None:
+    """Build a folder under a temporary name and rename it, unless it is complete by now."""
+    if damaged_files(folder):
         _remove_abandoned(folder)
         partial = Path(tempfile.mkdtemp(".partial", f".{folder.name}.", folder.parent))
         try:
@@ -49,10 +92,6 @@ def cached_folder(folder: Path, build: Callable[[Path], None]) -> Path:
                 partial.replace(folder)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-    except OSError as error:
-        if damaged_files(folder):  # else another process was faster
-            raise cannot_write(folder, error) from None
-    return folder
 
 
 def damaged_files(folder: Path) -> list[str]:
