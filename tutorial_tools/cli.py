@@ -143,6 +143,47 @@ def bundle(out: Path, platforms, pythons) -> None:
     bundle.make(out.resolve(), platforms, pythons, click.echo, progress=sys.stderr.isatty())
 
 
+@main.command()
+@click.argument("output", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("names", nargs=-1)
+def handout(output: Path, names) -> None:
+    """Write chapters without solutions for a class to OUTPUT, a course of nbgrader.
+
+    It also gets an answer key with rubrics, to print. NAMES (01 is enough) select chapters.
+    """
+    from tutorial_tools import handout
+
+    for path in handout.write_course(output, names):
+        click.echo(path)
+
+
+@main.command()
+@click.argument(
+    "folders", nargs=-1, required=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+)  # fmt: skip
+@click.option(
+    "--timeout", type=click.IntRange(min=1), default=60, show_default=True,
+    help="Seconds that one cell of a student, or the check of an answer, may take.",
+)  # fmt: skip
+def grade(folders, timeout: int) -> None:
+    """Run what students handed in, and print a table (CSV) with their points.
+
+    Each of FOLDERS holds a folder or a notebook per student, or is the folder of one student. The
+    code of a student runs with your rights, but without a network where the system allows it.
+    """
+    import csv
+
+    from tutorial_tools import grading
+
+    sys.stdout.reconfigure(encoding="utf-8")  # a name may hold letters that Windows has not
+    table = csv.DictWriter(sys.stdout, grading.FIELDS, lineterminator="\n")
+    table.writeheader()
+    for row in grading.grade_class(folders, timeout, lambda line: click.echo(line, err=True)):
+        table.writerow(row)
+        sys.stdout.flush()
+
+
 @main.command("list")
 def list_notebooks() -> None:
     """List the notebooks with their parameters."""

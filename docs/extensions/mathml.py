@@ -4,16 +4,15 @@ What they need is a font that knows how formulas are built, and few systems have
 brings the part of STIX Two Math (SIL Open Font License) that formulas use.
 """
 
-import re
 from importlib import resources
 from pathlib import Path
 
 from docutils.utils.math import MathError
-from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.util import logging
 
+from tutorial_tools.handout import to_mathml
+
 LOG = logging.getLogger(__name__)
-ALIASES = {"dots": "ldots", "texttt": "text"}  # what the converter knows under another name
 FONT = "stix-two-math.woff"
 # Latin, Greek, accents and punctuation, letter-like signs, arrows, operators, brackets, and the
 # bold and italic alphabets that stand for variables.
@@ -48,23 +47,11 @@ def write_font(app, exception) -> None:
     font.save(Path(app.outdir) / "_static" / FONT)
 
 
-def convert(tex: str, as_block: bool = False) -> str:
-    """Return TeX as MathML.
-
-    Raises:
-        docutils.utils.math.MathError: if the converter does not know a command.
-    """
-    # The converter does not know the commands that enlarge a bracket; MathML brackets grow anyway.
-    tex = re.sub(r"\\[bB]igg?[lrm]?(?![A-Za-z])\s*", "", tex.strip())
-    tex = re.sub(r"\\([A-Za-z]+)", lambda m: "\\" + ALIASES.get(m[1], m[1]), tex)
-    return tex2mathml(tex, as_block=as_block)
-
-
 def visit(translator, node, as_block: bool):
     from docutils import nodes
 
     try:
-        markup = convert(node.astext(), as_block)
+        markup = to_mathml(node.astext(), as_block)
     except MathError as error:
         LOG.warning("this formula cannot be shown: %s", error, location=node)
         markup = f"<code>{translator.encode(node.astext())}</code>"

@@ -7,6 +7,7 @@ made. The checks of each chapter are in the module of its number.
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -23,6 +24,13 @@ class Wrong(Exception):
 
 class NotAnswered(Exception):
     """Raised where the blank is still in place."""
+
+
+class NotPassed(Exception):
+    """Raised by a graded check. A notebook shows its message as one line, without a traceback."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [str(self)]
 
 
 @dataclass(frozen=True)
@@ -96,7 +104,9 @@ def grade(name: str, answer) -> Verdict:
     """Grade an answer without printing; raise InputError if no exercise has this name."""
     chapter = name.split(".")[0]
     if name not in _CHECKS and chapter.isdigit() and 1 <= int(chapter) <= 5:
-        importlib.import_module(f"{__name__}.chapter{int(chapter)}")
+        module = f"{__name__}.chapter{int(chapter)}"
+        sys.modules.pop(module, None)  # a reload of this module has forgotten its checks
+        importlib.import_module(module)
     if name not in _CHECKS:
         raise InputError(f"there is no exercise {name!r}; names look like '1.2'")
     try:
@@ -110,8 +120,15 @@ def grade(name: str, answer) -> Verdict:
     return Verdict("right", f"right. {praise}")
 
 
-def check(name: str, answer) -> None:
-    """Grade an answer and print the verdict."""
+def check(name: str, answer, graded: bool = False) -> None:
+    """Grade an answer and print the verdict.
+
+    With `graded`, an answer that is not right raises `NotPassed`, which is how a grading program
+    recognizes it.
+    """
     verdict = grade(name, answer)
     mark = {"right": "✓", "wrong": "✗", "open": "○"}[verdict.state]
-    print(f"{mark} Exercise {name}: {verdict.message}")
+    line = f"{mark} Exercise {name}: {verdict.message}"
+    if graded and verdict.state != "right":
+        raise NotPassed(line)
+    print(line)
