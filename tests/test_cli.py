@@ -18,7 +18,7 @@ def call(*arguments):
 def test_help_names_every_command():
     result = call("--help")
     assert result.exit_code == 0
-    for command in ("run", "list", "doctor", "data", "refresh", "animate"):
+    for command in ("run", "list", "doctor", "data", "refresh", "animate", "handout", "grade"):
         assert command in result.output
 
 
