@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT))
 STORED = ROOT / "notebooks"
 REPORT = ROOT / "build" / "report" / "report.json"
 # Pages of the repository that stand in the site too, under the names that others link to.
-ALSO_PAGES = ("data/README.md", "CONTRIBUTING.md", "benchmarks/RESULTS.md")
+ALSO_PAGES = ("data/README.md", "CONTRIBUTING.md", "benchmarks/RESULTS.md", "deploy/README.md")
 TITLES = {"benchmarks/RESULTS": "Benchmarks"}
 MENU = ("start", "teaching", "troubleshooting", "data/README", "reference", "status", "cite")
 

@@ -26,8 +26,8 @@ from tutorial_lib.errors import InputError, check_choice
 
 PROJECT = """
     CITATION.cff CONTRIBUTING.md LICENSE Makefile README.md environment.yml postBuild
-    pyproject.toml requirements.lock benchmarks data/README.md data/checkpoints docs notebooks
-    tests tutorial_lib tutorial_tools
+    pyproject.toml requirements.lock benchmarks data/README.md data/checkpoints deploy docs
+    notebooks tests tutorial_lib tutorial_tools
 """.split()
 PYTHONS = ("3.11", "3.12", "3.13")
 # What pip and the markers of a lock file call a system, and how many MB its wheels have together.
