@@ -36,9 +36,11 @@ def test_an_fcn_for_any_size_is_drawn_in_stages():
 def test_side_branches_stand_next_to_where_they_join():
     classifier = vgg.build_vgg(16, input_size=64, width=0.0625, fc_units=8)
     fig, ax = plotting.figure(title="FCN-8s", size=(9.5, 5))
-    diagrams.draw_network(ax, fcn.build_fcn(classifier, 8), input_size=(64, 96))
+    diagrams.draw_network(
+        ax, fcn.build_fcn(classifier, 8), input_size=(64, 96), stages=True, named=["pool3", "fc7"]
+    )
     texts = {text.get_text() for text in ax.texts}
-    assert {"64×96", "8×12", "21"} <= texts
+    assert {"64×96", "8×12", "21", "pool3", "fc7"} <= texts
     key = [text.get_text() for text in ax.get_legend().get_texts()]
     assert "upsample 8×" in key and "skip connection: add" in key
 

@@ -81,6 +81,10 @@ def soft_dice(overlap, predicted, true):
     return 2 * np.sum(overlap) / (np.sum(predicted) + np.sum(true))
 
 
+def iou(found, true):
+    return np.sum(found & true) / np.sum(found | true)
+
+
 # Something that three straight directions describe better than two, and a decoder that bends.
 DIGITS = tuple(np.random.default_rng(seed).random((20, 4, 7, 1)) for seed in (0, 1))
 
@@ -196,6 +200,7 @@ RIGHT = {
     "4.2": resized,
     "4.3": lambda size, depth: size - 12 * 2**depth + 8,
     "4.4": lambda skip, x: np.concatenate([skip[2:6, 3:7], x], axis=-1),
+    "4.6": lambda t, p: iou((p == 1) & (t < 9), t == 1),
     "4.5": lambda t, p: soft_dice(p * (t == 1), p * (t < 9), t == 1),
     "5.1": lambda m, h, w: m.reshape(h, w, -1, m.shape[1]),
     "5.2": fused,
@@ -364,6 +369,12 @@ WRONG = [
     ("4.2", lambda i, y, s: (resized(i, y, s)[0], np.zeros(s, int)), "are lost"),
     ("4.2", lambda i, y, s: (i[:5, :6], resized(i, y, s)[1]), "should be interpolated"),
     ("4.2", lambda i, y, s: None, "returns nothing"),
+    ("4.6", lambda t, p: np.mean([iou((q == 1) & (u < 9), u == 1) for u, q in zip(t, p)]), "mean"),
+    ("4.6", lambda t, p: iou(p == 1, t == 1), "Void pixels count"),
+    ("4.6", lambda t, p: iou(p == 1, t > 0), "255 for cat"),
+    ("4.6", lambda t, p: soft_dice((p == 1) & (t < 9), (p == 1) & (t < 9), t == 1), "the Dice"),
+    ("4.6", lambda t, p: np.mean((p == t)[t < 9]), "pixel accuracy"),
+    ("4.6", lambda t, p: p, "one number"),
     ("4.3", lambda size, depth: 12 * 2**depth - 8, "subtract it"),
     ("4.3", lambda size, depth: size - 184, "depth of 4 only"),
     ("4.3", lambda size, depth: size - 8 * 2**depth + 8, "at the bottleneck"),

@@ -100,7 +100,7 @@ def make_scenes() -> list[Path]:
         from tutorial_lib.training.fcn_stages import QUICK
 
     voc = scenes.voc_tree(train=QUICK["scenes"], val=QUICK["validation"])
-    return [scenes.coco_tree(train=960, val=120), voc]
+    return [scenes.coco_tree(train=960, val=360), voc]
 
 
 def requirements(lock: str, platform: str, python: str) -> list[str]:

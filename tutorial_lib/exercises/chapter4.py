@@ -162,3 +162,21 @@ def _dice_and_mistakes(truth, p) -> list[float]:
         1 - 2 * overlap / (area + true_area),
         overlap / true_area,
     ]
+
+
+@exercise("4.6")
+def pooled_iou(function) -> str:
+    truth = np.array([[[1, 1, 1, 255], [0, 0, 1, 255]], [[0, 1, 0, 0], [255, 0, 0, 0]]])
+    found = np.array([[[1, 1, 0, 1], [1, 0, 1, 0]], [[0, 0, 1, 0], [1, 0, 0, 0]]])
+    value = array(function(truth.copy(), found.copy()))
+    if value.ndim:
+        raise Wrong("Return one number for all images together.")
+    hints = {
+        "That is the mean of the images' values; sum up all images before you divide.": 3 / 10,
+        "Void pixels count: where the truth is 255, a prediction must not enter the union.": 3 / 9,
+        "You took 255 for cat; it is void, and counts nowhere.": 5 / 10,
+        "That is the Dice coefficient.": 6 / 10,
+        "That is the pixel accuracy.": 9 / 13,
+    }
+    expect_close(value, 3 / 7, hints, "Here the intersection has 3 pixels and the union 7.")
+    return "Void pixels are in neither the intersection nor the union."

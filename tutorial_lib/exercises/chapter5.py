@@ -101,7 +101,7 @@ def mean_iou_of_matrix(answer) -> str:
         "Hits are in row and column; count them once.": np.mean([50 / 115, 20 / 60, 0]),
         "Each class weighs alike, whatever its size.": hits.sum() / union.sum(),
     }
-    otherwise = "IoU of a class: its hits over row + column - hits. Then the mean of those above 0."
+    otherwise = "IoU of a class: hits / (row + column - hits). Average those with a union above 0."
     expect_close(value, iou.mean(), hints, otherwise, atol=1e-3)
     return "A class that is only predicted, by a single pixel, costs as much as one that is missed."
 

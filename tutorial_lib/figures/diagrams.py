@@ -38,6 +38,7 @@ class FeatureMap:
         level: How often the resolution has been halved.
         column, x: Place from left to right, counted and in the units of the figure.
         copied: Share of the channels that a skip connection concatenates.
+        name: Of the layer that computes it.
     """
 
     shape: tuple[int, int, int]
@@ -46,9 +47,10 @@ class FeatureMap:
     column: int = 0
     x: float = 0
     copied: float = 0.0
+    name: str = ""
 
 
-def draw_network(ax, model, *, input_size=None, stages: bool = False) -> None:
+def draw_network(ax, model, *, input_size=None, stages: bool = False, named=()) -> None:
     """Draw the feature maps of a Keras network as boxes, and what computes them as arrows.
 
     Channels are written above a box, the size in pixels below it. Each pooling leads one level
@@ -59,8 +61,9 @@ def draw_network(ax, model, *, input_size=None, stages: bool = False) -> None:
         ax: Axes from `plotting.figure`, at least 0.32 inches wide per box.
         model: A functional model from one image to one output.
         input_size: Side of the input, or (height, width), for a model that takes any size.
-        stages: Draw one box for all layers at the same resolution in a row. This suits deep
-            encoders.
+        stages: Draw one box for all layers at the same resolution in a row, up to where a branch
+            leaves. This suits deep encoders.
+        named: Names of layers that are written beside their feature maps.
 
     Raises:
         InputError: if the model takes any size and none is given.
@@ -80,6 +83,14 @@ def draw_network(ax, model, *, input_size=None, stages: bool = False) -> None:
         boxes[m] = m.x - half, -m.level, 2 * half, height
     for m, box in boxes.items():
         _draw_box(ax, m, *box)
+        if m.name in named:
+            style = {
+                "ha": "right",
+                "fontsize": FONT_SIZE,
+                "weight": "bold",
+                "color": PALETTE["ink"],
+            }
+            ax.text(box[0] - 0.06, box[1] + box[3] / 2, m.name, va="center", **style)
         for edge in m.edges:
             _draw_arrow(ax, boxes, edge[0], m, edge[1], inch)
     _draw_key(ax, maps)
@@ -107,7 +118,7 @@ def network_graph(model, input_size=None) -> list[FeatureMap]:
             source, cropped = sources[0]
             found[id(operation.output)] = source, cropped or name == "Cropping2D"
             continue
-        one = FeatureMap(tuple(operation.output.shape[1:]))
+        one = FeatureMap(tuple(operation.output.shape[1:]), name=operation.name)
         if len(sources) == 1:
             source = sources[0][0]
             one.edges = [(source, kind, _legend(operation, kind))]
@@ -199,18 +210,23 @@ def _merge_stages(maps: list[FeatureMap]) -> list[FeatureMap]:
         narrow = m.edges and m.edges[0][1] == "1×1 convolution" and len(users[m]) == 1
         if narrow and users[m][0][1] == "convolution":
             m.level = users[m][0][0].level
+    leaving = {"skip connection", "upsampling"}
+    scores = {
+        m for m in maps
+        if m.edges and m.edges[0][1] == "1×1 convolution"
+        and users[m] and {kind for _, kind in users[m]} <= leaving
+    }  # fmt: skip
     merged: dict[FeatureMap, FeatureMap] = {}
     for m in maps:
         source = next((s for s, kind, _ in m.edges if kind != "skip connection"), None)
-        leaving = {"skip connection", "upsampling"}
-        score = m.edges and m.edges[0][1] == "1×1 convolution"
-        score = score and users[m] and {kind for _, kind in users[m]} <= leaving
-        goes_on = source and source.edges and source.level == m.level and not score
+        goes_on = source and source.edges and source.level == m.level
+        # A score layer begins a branch of its own; the run ends at the feature map that it reads.
+        goes_on = goes_on and m not in scores and not any(u in scores for u, _ in users[source])
         if goes_on:
             merged[m] = merged[source]
-            merged[m].shape = m.shape
+            merged[m].shape, merged[m].name = m.shape, m.name
         else:
-            merged[m] = FeatureMap(m.shape, level=m.level)
+            merged[m] = FeatureMap(m.shape, level=m.level, name=m.name)
         for before, kind, text in m.edges:
             if merged[before] is not merged[m]:
                 merged[m].edges.append((merged[before], kind, text))

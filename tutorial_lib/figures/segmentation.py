@@ -63,7 +63,7 @@ def show_segmentations(
         images: uint8 (height, width, 3), all of one aspect ratio.
         segmentations: Heading → the labels (height, width) of each image.
         title, alt: As for `plotting.figure` and `plotting.show`.
-        classes: Names in the legend.
+        classes: Names that may be in the legend; it has those that occur in a segmentation.
         truths: Labels of each image. Their void pixels are drawn in white, and each segmentation
             that differs from them gets its `image_iou`.
         across: One column per image; by default one row per image.
@@ -74,7 +74,9 @@ def show_segmentations(
     height = cell * images[0].shape[0] / images[0].shape[1]
     caption = 0.0 if truths is None else 0.2
     grid = (cols, rows) if across else (rows, cols)
-    names = textwrap.wrap("  ".join(classes), int(8 * cell * grid[1]))
+    found = {number for maps in segmentations.values() for y in maps for number in np.unique(y)}
+    classes = [name for name in classes if CLASSES.index(name) in found]
+    names = textwrap.wrap("  ".join(classes), int(8 * cell * grid[1])) or [""]
     size = (cell * grid[1] + 0.2, (height + caption) * grid[0] + 0.75 + 0.22 * len(names))
     fig, axes = plotting.figure(*grid, title=title, size=size, squeeze=False)
     axes = axes.T if across else axes
@@ -92,7 +94,7 @@ def show_segmentations(
                 ax.set_xlabel(f"IoU {image_iou(truth, labels):.2f}", fontsize=9, gid="measured")
     handles = [Patch(color=to_rgb(COLORS[CLASSES.index(name)]), label=name) for name in classes]
     fig.legend(
-        handles=handles, loc="outside lower center", ncols=-(-len(classes) // len(names)),
+        handles=handles, loc="outside lower center", ncols=max(1, -(-len(classes) // len(names))),
         fontsize=9, handlelength=1, columnspacing=1,
     )  # fmt: skip
-    plotting.show(fig, alt=alt, dpi=72)  # many photographs in one figure: 9 points stay 9 pixels
+    plotting.show(fig, alt=alt, dpi=plotting.PHOTO_DPI)

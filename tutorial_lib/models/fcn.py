@@ -61,7 +61,8 @@ def build_fcn(classifier: keras.Model, stride: int = 32, classes: int = 21) -> k
     """Build FCN-32s, FCN-16s or FCN-8s on a classifier (section 4.2, figure 3).
 
     The classifier's own score layer is dropped. All new score layers start at zero: the network
-    begins with equal scores for all classes, and a finer network begins where the coarser ended.
+    begins with equal scores for all classes, and a finer network begins close to where the coarser
+    one ended, because two bilinear steps are almost one.
 
     Args:
         classifier: As built by `vgg.build_vgg`, or a backbone from `backbones.load_backbone`.

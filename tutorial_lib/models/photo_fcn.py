@@ -67,11 +67,12 @@ class ClassEvidence(layers.Layer):
 
 
 def photo_backbone(hidden: int = 256, dropout: float = 0.5) -> keras.Model:
-    """Return the backbone of an FCN for photographs; only its last convolution is to be trained.
+    """Return the backbone of an FCN for photographs; only its last convolution is trained.
 
     The feature maps at strides 8 and 16 are L2-normalized. The one at stride 32 is a convolution
-    with `hidden` channels over the normalized features, their mean over the image, and what the
-    ImageNet classifier itself says about VOC's classes.
+    with `hidden` channels over the normalized features, their mean over the image, and the
+    evidence of the ImageNet classifier for each class of VOC. Shown in notebook 05, *An FCN for
+    photographs*.
 
     Raises:
         InputError: if the package with the weights is not installed.

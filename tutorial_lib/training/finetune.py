@@ -71,8 +71,9 @@ def fine_tune(
         size: Side of the training images in pixels, a multiple of 32.
         epochs: Number of epochs.
         seed: For the order of the images and their augmentation.
-        encoder_factor: The learning rate of the encoder divided by that of the decoder; 0 keeps the
-            encoder frozen. Its batch normalizations stay frozen in any case.
+        encoder_factor: The learning rate of the encoder divided by that of the decoder. 0 keeps the
+            encoder frozen. 1 trains the encoder like the decoder, as random weights need it. Below
+            1, its batch normalizations stay frozen.
         batch_size: Images per step.
         rate: The highest learning rate.
         callbacks: More Keras callbacks.
@@ -81,7 +82,7 @@ def fine_tune(
     for layer in network.layers:
         if not layer.name.startswith("decoder"):
             is_norm = isinstance(layer, keras.layers.BatchNormalization)
-            layer.trainable = bool(encoder_factor) and not is_norm
+            layer.trainable = encoder_factor > 0 and (encoder_factor == 1 or not is_norm)
             pretrained += layer.trainable_variables
     steps = -(-records.count(folder) // batch_size)
     schedule = loop.warmup_cosine(rate, epochs * steps)

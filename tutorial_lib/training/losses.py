@@ -58,7 +58,7 @@ def dice_loss(labels, logits):
         logits: float (batch, height, width, 1).
 
     Returns:
-        A number from 0 (perfect) to 1. One pixel is added to intersection and areas, so that the
+        A number from 0 (perfect) to 1. Numerator and denominator are increased by 1, so that the
         loss of a batch without objects is 0 when none is predicted.
     """
     labels, counted = split_void(labels, classes=2)

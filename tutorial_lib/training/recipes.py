@@ -63,8 +63,12 @@ RECIPES = {
     "paper": Recipe({32: 1e-10, 16: 1e-12, 8: 1e-14}, 0.99, 5e-4, summed=True),
     # CVPR 2015: 20 images per step; a hundredth of the rate for each finer stage.
     "paper-2015": Recipe({32: 1e-4, 16: 1e-6, 8: 1e-8}, 0.9, 5e-4, batch_size=20),
+    # Its images are fitted into 384 pixels and scaled by 0.9 to 1.1; VOC's are 500 pixels long.
     "tf-image-segmentation": Recipe(
-        {32: 1e-6, 16: 1e-8, 8: 1e-9}, crop=384, scales=(0.9, 1.1), augmented=True
+        {32: 1e-6, 16: 1e-8, 8: 1e-9},
+        crop=384,
+        scales=(0.9 * 384 / 500, 1.1 * 384 / 500),
+        augmented=True,
     ),
     "cnn-tutorials": Recipe({32: 1e-4, 16: 1e-4, 8: 1e-4}, 0.9),
     # Cat against background: the score layers alone, on a frozen backbone.
