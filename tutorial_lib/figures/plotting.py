@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import io
 import math
+import textwrap
 from collections.abc import Callable, Sequence
 
 import matplotlib
@@ -86,7 +87,8 @@ def figure(rows: int = 1, cols: int = 1, *, title: str, size=None, **subplots):
         fig = Figure(figsize=size, layout="constrained")
         axes = fig.subplots(rows, cols, **subplots)
     if _written_for_these_data:
-        fig.suptitle(title, fontsize=12, fontweight="bold", color=PALETTE["ink"])
+        lines = textwrap.wrap(title, max(20, int(10.2 * size[0])))  # what fits in
+        fig.suptitle("\n".join(lines), fontsize=12, fontweight="bold", color=PALETTE["ink"])
     return fig, axes
 
 
