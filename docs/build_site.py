@@ -35,7 +35,7 @@ class Opening:
 
     title: str
     promise: str
-    picture: str
+    image: str
     alt: str
     needs: str
     time: str
@@ -114,7 +114,7 @@ def choose_notebooks(folder: Path) -> list[Path]:
 def stage(source: Path, notebooks: list[Path], report: Path) -> None:
     """Lay out everything that Sphinx reads.
 
-    Folders are named as in the repository, so that links between notebooks and to pictures hold
+    Folders are named as in the repository, so that links between notebooks and to images hold
     here as they do there.
     """
     pages = [*DOCS.glob("*.md"), *(ROOT / name for name in ALSO_PAGES)]
@@ -164,13 +164,13 @@ def menu(pages: list[Path], notebooks: list[Path]) -> str:
 
 
 def opening(path: Path) -> Opening:
-    """Read title, promise, picture and the bold paragraphs out of a notebook's first cell."""
+    """Read title, promise, image and the bold paragraphs out of a notebook's first cell."""
     text = "".join(json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"])
     paragraphs = [part.strip() for part in text.split("\n\n")]
     title = next((p.lstrip("# ") for p in paragraphs if p.startswith("# ")), path.stem)
     promise = next((p for p in paragraphs if not re.match(r"#|!\[|\*\*\w[^*]*\.\*\*", p)), "")
-    picture = re.search(r"!\[([^\]]*)\]\(\.\./([^)]+)\)", text)
-    alt, target = picture.groups() if picture else ("", "")
+    image = re.search(r"!\[([^\]]*)\]\(\.\./([^)]+)\)", text)
+    alt, target = image.groups() if image else ("", "")
     bold = dict(re.findall(r"^\*\*([^*]+)\.\*\*\s*(.+)$", text, re.MULTILINE))
     needs, time = bold.get("What you need", ""), bold.get("How long it takes", "")
     return Opening(title, promise, target, alt, needs, time)
@@ -183,8 +183,8 @@ def gallery(notebooks: list[Path]) -> str:
         card = opening(path)
         lines = [f":::{{grid-item-card}} {path.stem[:2]} · {card.title}"]
         lines += [f":link: notebooks/{path.stem}", ":link-type: doc"]
-        if card.picture:
-            lines += [f":img-top: {card.picture}", f":img-alt: {_plain(card.alt)}"]
+        if card.image:
+            lines += [f":img-top: {card.image}", f":img-alt: {_plain(card.alt)}"]
         lines += ["", _plain(card.promise), ""]
         for label, text in (("You need", card.needs), ("Time", card.time)):
             if text:

@@ -20,7 +20,7 @@ COLORS = RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8)
 
 
 def brightness(x):
-    """Stand in for a net: three scores a pixel, from the three colors."""
+    """Replace a network: three scores per pixel, from the three colors."""
     return x
 
 

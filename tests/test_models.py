@@ -1,4 +1,4 @@
-"""The nets: shapes, parameter counts, surgery, alignment, losses."""
+"""The networks: shapes, parameter counts, surgery, alignment, losses."""
 
 import keras
 import numpy as np

@@ -148,7 +148,7 @@ def test_a_missing_object_is_named_with_what_is_there():
 
 @pytest.fixture
 def blue_is_cat(tmp_path):
-    """Save a net that calls blue pixels cat and all others background."""
+    """Save a network that predicts cat for blue pixels and background for all others."""
     inputs = keras.Input((None, None, 3))
     score = keras.layers.Conv2D(21, 1)
     model = keras.Model(inputs, score(inputs))

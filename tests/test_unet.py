@@ -1,4 +1,4 @@
-"""U-Net: counted by hand, tiled without a seam; its losses, weights and thresholds."""
+"""U-Net: counted by hand, equal in tiles and as a whole; its losses, weights and thresholds."""
 
 import keras
 import numpy as np
@@ -45,7 +45,7 @@ def test_the_five_blocks_have_the_papers_shapes():
 
 @pytest.fixture(scope="module", params=[(68, 2), (116, 3)])
 def nets(request):
-    """A net for tiles, and the same weights for a larger, oblong picture."""
+    """A network for tiles, and the same weights for a larger, oblong image."""
     size, depth = request.param
     keras.utils.set_random_seed(1)
     small = unet.build_unet(size, 3, 4, depth, 2)

@@ -489,7 +489,7 @@ def _checked(x, w, groups: int, transposed: bool = False) -> tuple[np.ndarray, n
 
 
 def _check_memory(values: int, axes: Sequence[_Axis]) -> None:
-    """Check the size of the windows and of the padded images, for so many values a pixel."""
+    """Check the size of the windows and of the padded images, for so many values per pixel."""
     windows = math.prod(axis.windows * axis.kernel for axis in axes)
     if values * max(windows, math.prod(axis.padded for axis in axes)) > MOST_VALUES:
         raise InputError(f"more than {MOST_VALUES:,} values; use a smaller image or less padding")

@@ -233,7 +233,7 @@ def refresh(names, timeout: int) -> None:
     "--seed", default=0, show_default=True, help="For voc and cats: of all random choices."
 )
 def pretrain(network: str, data: Path | None, coco, seed: int) -> None:
-    """Train networks that come along: for notebooks 03 and 05, for photographs (voc), for cats."""
+    """Train the networks that the project ships: 03, 05, photographs (voc) and cats."""
     from tutorial_lib.data import data_home
     from tutorial_lib.data.cache import file_hash
 

@@ -1,6 +1,6 @@
 """What the site makes of a notebook, without changing it.
 
-Solutions fold away with their verdicts, pictures get the alt text that their outputs carry, names
+Solutions fold away with their verdicts, images get the alt text that their outputs carry, names
 of the library in the prose become links, and a button says how to open the chapter in JupyterLab.
 Docstrings are shown as the plain text that they are.
 """
@@ -30,7 +30,7 @@ def fold_solutions(app, doctree) -> None:
 
 
 def describe_pictures(app, doctree) -> None:
-    """Give each picture of an output its alt text. Sphinx finds it under the hash of its bytes."""
+    """Give each image of an output its alt text. Sphinx finds it under the hash of its bytes."""
     path = Path(app.env.doc2path(app.env.docname))
     if path.suffix != ".ipynb":
         return
@@ -40,13 +40,13 @@ def describe_pictures(app, doctree) -> None:
 
 
 def alt_texts(notebook: dict) -> dict[str, str]:
-    """Return the alt texts of the pictures in the outputs, by the sha256 of the picture."""
+    """Return the alt texts of the images in the outputs, by the sha256 of the image."""
     texts = {}
     for cell in notebook["cells"]:
         for output in cell.get("outputs", []):
-            picture = output.get("data", {}).get("image/png")
-            if picture:
-                png = base64.b64decode("".join(picture))
+            image = output.get("data", {}).get("image/png")
+            if image:
+                png = base64.b64decode("".join(image))
                 alt = output["metadata"].get("image/png", {}).get("alt", "")
                 texts[hashlib.sha256(png).hexdigest()] = alt
     return texts

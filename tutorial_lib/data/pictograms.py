@@ -179,12 +179,12 @@ class SceneSpec:
         wanted: The class that about half of the scenes contain, if one is named.
         short_side: Length of the shorter side in pixels.
         aspect: The longer side is up to so many times the shorter one.
-        objects: (least, most) objects a scene.
+        objects: (least, most) objects per scene.
         scale: (least, most) longer side of an object as a share of the scene's shorter side.
         occlusion: Greatest share of an object that later ones may hide, 0 to 1.
-        texture_cue: Share of the objects that wear the material of their class; the others wear
-            one of any class. At 0 only the shape tells what a thing is.
-        distractors: (least, most) things without a class.
+        texture_cue: Share of the objects with the texture of their own class; the others have
+            that of a random class. At 0 only the shape tells the class.
+        distractors: (least, most) objects without a class per scene.
         groups: Share of the wanted objects that stand in a group of two to six that touch.
     """
 
@@ -280,7 +280,7 @@ def _package_folder(package: str) -> Path:
 def _font():
     from fontTools.ttLib import TTFont
 
-    # The font's dates and name table are a little off, which does not touch its outlines.
+    # The font's dates and name table are a little off, which does not affect its glyphs.
     logging.getLogger("fontTools").setLevel(logging.ERROR)
     folder = _package_folder("qtawesome")
     codes = json.loads((folder / GLYPH_NAMES).read_text(encoding="utf-8"))
@@ -501,7 +501,7 @@ def _paint(rng, image, category, cover, inner, texture_cue) -> np.ndarray:
     own = category in LOOKS and rng.random() < texture_cue
     look = LOOKS[category if own else str(rng.choice(list(LOOKS)))]
     surface = _material(rng, size, look)
-    # Inside a thing the blurred cover is high, at its rim low: that makes it look round.
+    # The blurred cover is high inside an object and low at its boundary: this makes it look round.
     roundness = np.asarray(mask.filter(ImageFilter.BoxBlur(max(3, min(size) // 22))))
     light = (
         np.arange(size[0])[:, None] * -50 // size[0] + 25 + roundness.astype(np.int32) // 2 + 130

@@ -179,7 +179,7 @@ def uncompressed_run_lengths(mask: np.ndarray) -> dict:
 def visible_polygons(instance: Instance) -> list[list[float]]:
     """Return COCO's polygons [x0, y0, x1, y1, …] of what can be seen of an object.
 
-    If all of it can, they are the glyph's outline itself; else the border of the visible part is
+    If all of it can, they are the glyph's polygons; else the border of the visible part is
     traced. Parts of fewer than three points are left out, as COCO cannot hold them.
     """
     from skimage.measure import approximate_polygon, find_contours
