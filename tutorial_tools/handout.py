@@ -41,17 +41,21 @@ KEY = """\
   h2 {{ break-before: page }} h3, h4 {{ break-after: avoid; margin-bottom: 0 }}
   h3 {{ margin-top: 2rem; border-top: 1px solid #888; padding-top: .7rem }}
   pre {{ white-space: pre-wrap; background: #f3f3f3; padding: .6rem; break-inside: avoid }}
-  .anchor-link {{ display: none }}
+  code, pre {{ font-size: 8.5pt }} .anchor-link {{ display: none }}
 </style>
 {}</html>
 """
 INTRODUCTION = """\
 # Answer key and rubrics
 
-Each exercise is worth one point, which the check of the exercise gives or not. Other solutions than
-the printed one can be right, because the check looks at results. Half a point is our suggestion for
-grading by hand: the approach is right, but the check names a mistake. No answer, an error, and
-an approach that cannot work get no point."""
+Other solutions than the printed one can be right, because the check looks at results. The programs
+that grade give one point or none; half a point is our suggestion for grading by hand."""
+RUBRIC = """\
+- *1 point:* the check passes.
+- *No point:* there is no answer, the code raises an error or does not end, or the approach cannot
+  work.
+- *Half a point:* the approach is right, but the check names a mistake:
+"""
 
 
 @dataclass(frozen=True)
@@ -184,12 +188,12 @@ def answer_key(chapters: Iterable[dict]) -> str:
 
     parts = [INTRODUCTION]
     for chapter in chapters:
-        parts.append("#" + "".join(chapter["cells"][0]["source"]).splitlines()[0])
+        parts.append("#" + "".join(chapter["cells"][0]["source"]).splitlines()[0])  # its title
         for exercise in exercises(chapter):
             parts += [f"### Exercise {exercise.name}", exercise.task, "#### Solution"]
             parts += [f"```python\n{exercise.solution}\n```", exercise.comment]
-            parts += ["#### Mistakes that the check names"]
-            parts += ["\n".join(f"- {html.escape(m)}" for m in known_mistakes(exercise.name))]
+            mistakes = (f"  - {html.escape(m)}\n" for m in known_mistakes(exercise.name))
+            parts += ["#### Rubric", RUBRIC + "".join(mistakes)]
     page = markdown2html("\n\n".join(parts))
     # Browsers set MathML without a script and without a network.
     page = re.sub(
