@@ -195,6 +195,14 @@ def test_nobody_is_left_out(chapter, tmp_path, monkeypatch):
     assert one[1].startswith(f"hw,{NAME},3,3,")
 
 
+def test_cells_of_the_chapter_have_more_time_than_those_of_a_student(chapter):
+    changed, colab = (cell("code", name, "import numpy as np") for name in ("b", "x"))
+    colab["source"] = report.read_json(chapter)["cells"][1]["source"]
+    cells = [changed, colab | {"source": "".join(colab["source"])}, cell("code", "y", "1 + 1")]
+    steps = grading.Chapter(chapter).steps([nbformat.from_dict(c) for c in cells], 60)
+    assert [step.limit for step in steps] == [runner.CELL_TIMEOUT, runner.CELL_TIMEOUT, 60]
+
+
 def nbgrader(folder, *arguments):
     """Run a command of the real nbgrader in the folder of a course, and return what it logs."""
     library = os.pathsep.join([str(CHECKOUT), str(NBGRADER)])
