@@ -100,6 +100,17 @@ def test_stamps_may_be_cut_off_in_part_or_as_a_whole(i, k, s, p):
         animation.draw_step(sliding, step)
 
 
+def test_the_size_of_the_output_is_not_shown_before_the_last_step():
+    sliding = animation.slide(6, 3, s=2)
+    for step, label in [(0, "output"), (2, "output"), (3, "output 2×2")]:
+        ax = animation.draw_step(sliding, step).axes[0]
+        assert ax.texts[1].get_text() == label
+        visible = ax.collections[1].get_edgecolor()[:, 3]
+        assert visible.tolist() == [1.0] * (step + 1) + [0.0] * (3 - step)
+    strip = animation.film_strip(sliding, "A title")
+    assert not any("2×2" in text.get_text() for ax in strip.axes for text in ax.texts)
+
+
 def test_stamping_shows_the_kernel_and_what_a_step_adds():
     fig = animation.draw_step(animation.stamping_slide([[1, 2], [3, 4]], [[5, 6], [7, 8]]), step=1)
     texts = [text.get_text() for text in fig.axes[0].texts]
@@ -109,8 +120,8 @@ def test_stamping_shows_the_kernel_and_what_a_step_adds():
 
 def test_the_description_names_the_geometry():
     assert animation.slide(5, 3, s=2, p=1).description == (
-        "A kernel of 3×3 slides over an input of 5×5, padded by 1, with stride 2; at each of its 9 "
-        "positions it gives one value of the 3×3 output."
+        "A kernel of 3×3 slides over an input of 5×5, padded by 1, with stride 2; at each position "
+        "it gives one value of the output."
     )
     same = animation.slide(6, 3, s=2, p="SAME").description
     assert "padded by 0 above and left and by 1 below and right, with stride 2" in same
@@ -188,7 +199,7 @@ def test_a_gif_has_a_frame_for_each_step_and_runs_forever(tmp_path):
 OPENING = {  # the animations that open notebooks 01 and 02, and the README
     "01.gif": animation.slide(X, W),
     "02.gif": animation.stamping_slide(
-        np.array([[1, 2], [3, 4]]), np.arange(1, 10).reshape(3, 3), s=2
+        np.array([[2, 1], [1, 3]]), np.array([[1, 0, 1], [0, 2, 0], [1, 0, 1]]), s=2
     ),
 }
 

@@ -88,7 +88,10 @@ def test_cells_are_short_and_prose_is_not_scarce(path, notebook):
 
 
 def test_opening_and_closing(notebook):
-    first, last = text(notebook["cells"][0]), text(notebook["cells"][-1])
+    cells = [text(cell) for cell in notebook["cells"]]
+    closing = next(n for n, cell in enumerate(cells) if "## Summary" in cell)
+    assert all(cell.startswith("## Appendix") for cell in cells[closing + 1 : closing + 2])
+    first, last = cells[0], cells[closing]
     assert first.startswith("# ")
     for phrase in ("What you will do", "What you will learn", "What you need", "How long it takes"):
         assert phrase in first

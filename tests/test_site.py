@@ -396,6 +396,9 @@ def test_an_animation_plays_and_stops(page, address):
     player.locator("canvas").wait_for()
     canvas = "document.querySelector('.slide-player canvas').toDataURL()"
     first = page.evaluate(canvas)
+    page.wait_for_timeout(1500)  # two steps long
+    assert page.evaluate(canvas) == first  # a reader may first be asked to predict what comes
+    player.locator("[data-play]").click()
     page.wait_for_function(f"(first) => {canvas} !== first", arg=first)
     player.locator('[data-move="1"]').click()
     stopped = page.evaluate(canvas)
@@ -409,6 +412,14 @@ def test_a_solution_unfolds(page, address):
     assert "✓" not in fold.inner_text()
     fold.locator("summary").click()
     assert "✓" in fold.inner_text()
+
+
+def test_the_answer_to_a_question_unfolds(page, address):
+    page.goto(f"{address}notebooks/{CHAPTERS[0]}.html")
+    fold = page.locator("details", has_text="Show the result").first
+    assert "weights" not in fold.inner_text()
+    fold.locator("summary").click()
+    assert "4,294,967,296 weights" in fold.inner_text()
 
 
 def test_the_theme_button_makes_it_dark(page, address):

@@ -22,11 +22,16 @@ VERDICTS = tuple("○✓✗")
 
 
 def fold_solutions(app, doctree) -> None:
-    """Fold cells tagged `solution` as a whole: the verdict would give the answer away."""
+    """Fold cells tagged `solution` as a whole: the verdict would give the answer away.
+
+    Cells tagged `hide-output` follow a question, and fold their output only.
+    """
     for cell in doctree.findall(nodes.container):
         if "tag_solution" in cell["classes"]:
             cell["hide_mode"] = "all"
             cell["prompt_show"], cell["prompt_hide"] = "Show a solution", "Hide the solution"
+        elif "tag_hide-output" in cell["classes"]:
+            cell["prompt_show"], cell["prompt_hide"] = "Show the result", "Hide the result"
 
 
 def describe_pictures(app, doctree) -> None:

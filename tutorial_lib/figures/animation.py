@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PolyCollection
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_rgb, to_rgba_array
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from tutorial_lib import convolution
 from tutorial_lib.errors import InputError
@@ -45,7 +46,7 @@ class Slide:
         output: Side of the right grid.
         reads, writes: One array per step, the (row, column) cells of the left and right grid.
         description: One sentence for a reader who cannot see the animation.
-        labels: The texts above the two grids.
+        labels: The texts above the two grids, the right one when all steps are done.
         gathers: Whether a step computes one output from many inputs, or the reverse.
         values: (n, n), the numbers in the left grid, if numbers are shown.
         weights: (k · k,), in the order in which a step reads cells.
@@ -159,8 +160,7 @@ def _gathering(i, inserted: str, pixels, x, k, w, y, output, s, padding, d) -> S
         padded = f", padded by {before} above and left and by {after} below and right"
     description = (
         f"A kernel of {_kernel_words(k, d)} slides over an input of {i}×{i}{inserted}{padded}, "
-        f"with stride {s}; at each of its {len(reads)} positions it gives one value of the "
-        f"{output}×{output} output."
+        f"with stride {s}; at each position it gives one value of the output."
     )
     pixels = np.pad(pixels, padding)
     labels = _labels(i, len(pixels), output)
@@ -198,18 +198,22 @@ def stamping_slide(i, k, s: int = 1, p: int = 0, d: int = 1, output_padding: int
 class SlideView:
     """The two grids of a `Slide` on an axes; `show_step(step)` moves the kernel.
 
-    The artists are made once and recolored, so that a step takes milliseconds.
+    Cells of the output appear when they are written, and its size stands above it after the last
+    step only, so that a reader who is asked to predict the size does not see it before. The artists
+    are made once and recolored, so that a step takes milliseconds.
     """
 
     def __init__(self, ax, sliding: Slide, cell: float = INCHES_PER_CELL):
         self.sliding = sliding
         side, output, kernel = len(sliding.pixels), sliding.output, sliding.kernel
         height = max(side, output, kernel)
-        self.left = _Grid(ax, (0, (height - side) / 2), sliding.pixels, "input", cell)
+        numbers = sliding.values is not None
+        self.left = _Grid(ax, (0, (height - side) / 2), sliding.pixels, "input", cell, numbers)
         right = side + GAP
         if kernel:
             whole = np.ones((kernel, kernel), bool)
-            self.middle = _Grid(ax, (right, (height - kernel) / 2), whole, "kernel", cell)
+            place = right, (height - kernel) / 2
+            self.middle = _Grid(ax, place, whole, "kernel", cell, numbers)
             self.middle.label("kernel")
             self.middle.paint(whole, ~whole)
             self.middle.write(sliding.weights.reshape(kernel, kernel), white=whole)
@@ -217,10 +221,10 @@ class SlideView:
             ax.text(right - GAP / 2, height / 2, "×", **sign)
             right += kernel + GAP
         whole = np.ones((output, output), bool)
-        self.right = _Grid(ax, (right, (height - output) / 2), whole, "output", cell)
+        self.right = _Grid(ax, (right, (height - output) / 2), whole, "output", cell, numbers)
         (self.beams,) = ax.plot([], [], color=PALETTE["kernel"], linewidth=0.9, zorder=3)
-        for grid, label in zip((self.left, self.right), sliding.labels, strict=True):
-            grid.label(label)
+        self.left.label(sliding.labels[0])
+        self.size = self.right.label("")
         ax.set_xlim(-0.1, right + output + 0.1)
         ax.set_ylim(height + 0.1, -HEADROOM)
         ax.set_aspect("equal")
@@ -232,8 +236,10 @@ class SlideView:
         reads, writes = sliding.reads[step], sliding.writes[step]
         done = _covered(np.concatenate(sliding.writes[: step + 1]), sliding.output)
         left, right = _covered(reads, len(sliding.pixels)), _covered(writes, sliding.output)
+        last = step == len(sliding) - 1
+        self.size.set_text(sliding.labels[1] if last else "output")
         self.left.paint(sliding.pixels, left)
-        self.right.paint(done, right)
+        self.right.paint(done, right, visible=done | last)
         window, place = self.left.outline(reads), self.right.outline(writes)
         if sliding.kernel:
             window = self.middle.outline(np.array(list(np.ndindex((sliding.kernel,) * 2))))
@@ -257,17 +263,20 @@ class SlideView:
 class _Grid:
     """A square grid of cells, `cell` inches wide, with the upper left corner at `origin`."""
 
-    def __init__(self, ax, origin, pixels: np.ndarray, role: str, cell: float):
+    def __init__(self, ax, origin, pixels: np.ndarray, role: str, cell: float, numbers: bool):
         self.font = min(10.0, 0.4 * 72 * cell)  # points
-        self.ax, self.origin, self.side, self.role = ax, np.array(origin), len(pixels), role
+        self.ax, self.origin, self.side = ax, np.array(origin), len(pixels)
+        # Darker under white numbers, so that they can be read.
+        light, dark = np.array(to_rgb(PALETTE[role])), np.array(to_rgb(PALETTE["kernel"]))
+        self.color = 0.65 * light + 0.35 * dark if numbers else light
         self.empty = np.ones((*pixels.shape, 3))
         rows, columns = np.nonzero(pixels)
         between = slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1)
         self.empty[between] = INSERTED if not pixels.all() else 1
         flat = pixels.ravel()
+        self.edges = to_rgba_array(np.where(flat, PALETTE["ink"], PALETTE["muted"]))
         self.cells = PolyCollection(
             [self.origin + (column, row) + SQUARE for row, column in np.ndindex(pixels.shape)],
-            edgecolors=np.where(flat, PALETTE["ink"], PALETTE["muted"]),
             linestyles=["-" if pixel else ":" for pixel in flat],
             linewidths=0.8,
         )
@@ -276,12 +285,13 @@ class _Grid:
         self.texts: list = []
         self.notes: list = []
 
-    def label(self, text: str) -> None:
-        x, y = self.origin + (self.side / 2, -0.15)
+    def label(self, text: str):
+        """Write a text above the grid, from its left edge, and return it."""
+        x, y = self.origin + (0, -0.15)
         # The white box keeps the connecting lines from crossing the words.
         box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
-        style = {"ha": "center", "va": "bottom", "fontsize": 8.5, "color": PALETTE["ink"]}
-        self.ax.text(x, y, text, bbox=box, zorder=5, **style)
+        style = {"ha": "left", "va": "bottom", "fontsize": 8.5, "color": PALETTE["ink"]}
+        return self.ax.text(x, y, text, bbox=box, zorder=5, **style)
 
     def outline(self, cells: np.ndarray) -> np.ndarray:
         """Draw a line around all of `cells`, and return its corners, clockwise from upper left.
@@ -296,22 +306,28 @@ class _Grid:
         self.window.set_data(*corners[[0, 1, 2, 3, 0]].T)
         return corners
 
-    def paint(self, filled: np.ndarray, shaded: np.ndarray) -> None:
-        """Color the cells: filled or empty, darker where shaded."""
-        colors = np.where(filled[..., None], to_rgb(PALETTE[self.role]), self.empty)
+    def paint(self, filled: np.ndarray, shaded: np.ndarray, visible=True) -> None:
+        """Color the cells: filled or empty, darker where shaded, and only where visible."""
+        colors = np.where(filled[..., None], self.color, self.empty)
         # Dark enough for light numbers even where a zero lies under the kernel.
         dark = 0.2 * colors + 0.8 * np.array(to_rgb(PALETTE["kernel"]))
-        self.cells.set_facecolor(np.where(shaded[..., None], dark, colors).reshape(-1, 3))
+        self.colors = np.where(shaded[..., None], dark, colors).reshape(-1, 3)
+        seen = np.broadcast_to(visible, filled.shape).ravel()
+        self.cells.set_facecolor(np.column_stack([self.colors, seen]))
+        self.cells.set_edgecolor(self.edges * np.column_stack([np.ones((len(seen), 3)), seen]))
 
     def write(self, values: np.ndarray, white: np.ndarray) -> None:
         """Write a number into each cell, white where the cell is dark; NaN leaves it blank."""
         if not self.texts:
             style = {"ha": "center", "va": "center", "fontsize": self.font}
             places = [self.origin + (x + 0.5, y + 0.5) for y, x in np.ndindex(values.shape)]
-            self.texts = [self.ax.text(*place, "", **style) for place in places]
-        for text, value, light in zip(self.texts, values.ravel(), white.ravel(), strict=True):
+            self.texts = [self.ax.text(*place, "", zorder=4, **style) for place in places]
+        cells = zip(self.texts, values.ravel(), white.ravel(), self.colors, strict=True)
+        for text, value, light, color in cells:
             text.set_text("" if np.isnan(value) else f"{value:g}")
             text.set_color("white" if light else PALETTE["ink"])
+            # The connecting lines pass behind the numbers and keep clear of them.
+            text.set_path_effects([withStroke(linewidth=3, foreground=color)])
         for text, place in zip(self.texts, np.ndindex(values.shape), strict=True):
             text.set_position(self.origin + np.add(place[::-1], 0.5))
 
@@ -379,17 +395,19 @@ def draw_step(sliding: Slide, step: int) -> Figure:
 
 
 def film_strip(sliding: Slide, title: str) -> Figure:
-    """Return a figure of two or three steps side by side."""
+    """Return a figure of the first step and a later one, which does not show the size yet."""
     width, height = sliding.extent
-    # Fewer panels where there are numbers or many cells, which would be too small to read.
-    panels = 3 if width < 12 and sliding.values is None else 2
-    steps = np.unique(np.linspace(0, len(sliding) - 1, 3).round().astype(int))[:panels]
-    panel = 6.6 / panels
-    size = (panel * len(steps) + 0.2, panel * height / width + 0.65)
-    fig, axes = plotting.figure(1, len(steps), title=title, size=size, squeeze=False)
-    for ax, step in zip(axes[0], steps, strict=True):
+    numbers = sliding.values is not None
+    steps = np.unique([0, (len(sliding) if numbers else sliding.output) // 2])
+    # Many cells with numbers would be too small to read side by side.
+    above = numbers and width > 12
+    panel = 4.6 if above else 3.3
+    rows, columns = (len(steps), 1) if above else (1, len(steps))
+    size = (panel * columns + 0.2, (panel * height / width + 0.25) * rows + 0.4)
+    fig, axes = plotting.figure(rows, columns, title=title, size=size, squeeze=False)
+    for ax, step in zip(axes.flat, steps, strict=True):
         SlideView(ax, sliding, panel / width).show_step(step)
-        ax.set_title(f"step {step + 1} of {len(sliding)}", fontsize=9)
+        ax.set_title(f"step {step + 1}", fontsize=9)
     return fig
 
 

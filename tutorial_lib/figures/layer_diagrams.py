@@ -37,7 +37,9 @@ def show_channels(side: int = 5, kernel: int = 3, *, title: str, alt: str) -> No
         _plane(ax, (16.6, y + 0.9), out, PALETTE["output"], {(0, 0): 0.95})
         for channel in range(3):
             start = channel * height + 0.75
-            _arrow(ax, (5.0, start), (9.3, y + 0.6 + 1.25 * channel), PALETTE["muted"])
+            # From the right edge of the plane, which is slanted.
+            edge = side + 0.9 * SLANT[1, 0] / SLANT[1, 1]
+            _arrow(ax, (edge, start), (9.3, y + 0.6 + 1.25 * channel), PALETTE["muted"])
         _arrow(ax, (14.3, y + 1.7), (16.4, y + 1.7), PALETTE["ink"])
         ax.text(15.3, y + 1.3, "sum\n+ bias", ha="center", va="bottom", fontsize=9)
         ax.text(9.3, y - 0.15, f"kernel {number + 1}: {kernel}×{kernel}×3", fontsize=9)
