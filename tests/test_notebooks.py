@@ -2,7 +2,7 @@
 
 import ast
 import functools
-import importlib
+import importlib.util
 import inspect
 import json
 import re
@@ -116,6 +116,14 @@ def test_outputs_are_ignored_only_where_allowed(path, notebook):
     ignored = [cell for cell in code(notebook) if "nbval-ignore-output" in tags(cell)]
     assert len(ignored) <= IGNORED_LIMIT.get(path.stem, 1)
     assert "NBVAL" not in json.dumps(notebook)
+
+
+def test_a_chapter_says_what_to_do_where_the_library_is_missing(notebook, monkeypatch):
+    guard = next(cell for cell in code(notebook) if "find_spec" in text(cell))
+    exec(text(guard), {})  # says nothing where the library is installed
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(SystemExit, match="On Colab, run"):
+        exec(text(guard), {})
 
 
 def test_at_least_four_exercises_each_with_a_folded_solution_that_passes(notebook):
