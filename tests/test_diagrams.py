@@ -60,3 +60,14 @@ def test_a_kernel_as_large_as_its_input_leads_one_level_down_and_its_transpose_u
         (28, 0), (14, 1), (7, 2), (1, 3), (7, 2), (14, 1), (28, 0),
     ]  # fmt: skip
     assert maps[4].edges[0][1:] == ("upsampling", "7×7 transposed convolution")
+
+
+def test_kernels_of_different_sizes_have_arrows_of_their_own():
+    whole = autoencoder.build_autoencoder()
+    parts = [layer for name in ("encoder", "decoder") for layer in whole.get_layer(name).layers]
+    fig, ax = plotting.figure(title="Autoencoder", size=(7, 4))
+    diagrams.draw_network(ax, keras.Sequential([keras.Input((28, 28, 1)), *parts]))
+    key = {line.get_label(): line.get_color() for line in ax.get_legend().get_lines()}
+    assert len(key) == len(set(key.values())) == 4
+    drawn = [line.get_color() for line in ax.lines]
+    assert [drawn.count(color) for color in key.values()] == [2, 1, 2, 1]

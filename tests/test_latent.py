@@ -155,3 +155,14 @@ def test_each_class_has_its_own_color_and_its_name_at_its_mean(made):
         for text in ax.texts:
             np.testing.assert_array_equal(text.xy, sign * points[2 * int(text.get_text())])
         assert ax.patches[0].radius == 1
+
+
+def test_a_class_has_the_same_color_in_every_figure_and_names_do_not_overlap(made):
+    points = np.repeat([[0.0, 0.0], [0.01, 0.0], [1.0, 1.0]], 3, axis=0)
+    labels = np.repeat([1, 5, 6], 3)
+    figures.show_planes({"a": points}, labels, title="Three", alt="Three digits on one plane.")
+    figures.show_latent_space(points, labels, title="Three", alt="Three digits on one plane.")
+    colors = [[m.get_facecolor()[0, :3].tolist() for m in f.axes[0].collections] for f in made]
+    assert colors[0] == colors[1]
+    first, second, _ = (np.array(text.get_position()) for text in made[0].axes[0].texts)
+    assert np.hypot(*(first - second)) > 0.06

@@ -78,15 +78,20 @@ def pca_components(answer_and_data) -> str:
     if not 1 <= answer <= most:
         raise Wrong(f"A number of components lies between 1 and {most}.")
 
-    def beats(k: int) -> bool:
+    def pca_error(k: int) -> float:
         pca = PCA(k, svd_solver="covariance_eigh").fit(train)
-        return float(np.mean((pca.inverse_transform(pca.transform(test)) - test) ** 2)) < error
+        return float(np.mean((pca.inverse_transform(pca.transform(test)) - test) ** 2))
 
-    if not beats(answer):
-        raise Wrong(f"With {answer} components PCA is still worse than the network; use more.")
-    if answer > 1 and beats(answer - 1):
-        raise Wrong(f"{answer} components are enough, but {answer - 1} do too; find the fewest.")
-    return "So many linear directions are needed to replace two nonlinear ones."
+    found, fewer = pca_error(answer), pca_error(answer - 1) if answer > 1 else np.inf
+    ours = f"that of the network is {error:.4f}"
+    if found >= error:
+        raise Wrong(f"With {answer} components the error of PCA is {found:.4f}; {ours}. Use more.")
+    if fewer < error:
+        raise Wrong(
+            f"{answer} components are enough, but with {answer - 1} the error of PCA is "
+            f"{fewer:.4f}; {ours}. Find the fewest."
+        )
+    return f"With {answer} components the error of PCA is {found:.4f}; {ours}."
 
 
 @exercise("3.4")
@@ -99,12 +104,13 @@ def better_code(answer_and_tools) -> str:
     def error(code) -> float:
         return float(np.mean((np.reshape(decode(code[None]), (28, 28)) - target) ** 2))
 
-    ratio = error(answer) / error(np.asarray(encoded, np.float64))
-    if ratio > 1.001:
-        raise Wrong("The encoder's code has a smaller error; compare the errors of many codes.")
-    if ratio > 0.999:
-        raise Wrong("That code is no better than the encoder's; there are better ones.")
-    return "The encoder computes its code in one step; a search can do better on a single digit."
+    yours, ours = error(answer), error(np.asarray(encoded, np.float64))
+    found = f"Your code has the error {yours:.4f}, the encoder's code {ours:.4f}"
+    if yours > 1.001 * ours:
+        raise Wrong(f"{found}. Compare the errors of many codes.")
+    if yours > 0.999 * ours:
+        raise Wrong(f"{found}, which is the same; there are better codes.")
+    return f"{found}."
 
 
 @exercise("3.5")
@@ -113,27 +119,27 @@ def area_under_the_curve(function) -> str:
     if not callable(function):
         raise Wrong("Pass the function itself, not what it returns.")
     try:
-        found = [array(function(np.array(usual), np.array(odd))) for usual, odd in cases]
+        found = [array(function(np.array(normal), np.array(unusual))) for normal, unusual in cases]
     except ValueError as error:
         if "broadcast" not in str(error):
             raise
-        raise Wrong("The two may differ in length: pair every odd one with every usual.") from None
+        raise Wrong("Pair every anomaly with every normal image, whatever their numbers.") from None
     if any(value.ndim for value in found):
         raise Wrong("That is a whole array; average over all pairs to get one number.")
-    strict = np.array([np.mean(np.less.outer(usual, odd)) for usual, odd in cases])
-    loose = np.array([np.mean(np.less_equal.outer(usual, odd)) for usual, odd in cases])
+    strict = np.array([np.mean(np.less.outer(normal, unusual)) for normal, unusual in cases])
+    loose = np.array([np.mean(np.less_equal.outer(normal, unusual)) for normal, unusual in cases])
     right = (strict + loose) / 2
     ties = strict if np.allclose(found, strict) else loose
     hints = {
-        "You counted how often the usual one is higher; an odd one should be.": 1 - right,
+        "You counted how often the normal image has the higher score, not the anomaly.": 1 - right,
         "Where both score the same, count one half.": ties,
         "That is a number of pairs; divide it by how many pairs there are.": (
-            right * [len(usual) * len(odd) for usual, odd in cases]
+            right * [len(normal) * len(unusual) for normal, unusual in cases]
         ),
     }
-    otherwise = "Compare every odd one with every usual one: `np.less.outer(usual, odd)`."
+    otherwise = "Compare every anomaly with every normal image: `np.less.outer(normal, unusual)`."
     expect_close(found, right, hints, otherwise)
-    return "This number needs no threshold, and does not depend on how many odd ones there are."
+    return "This number needs no threshold, and does not depend on how many anomalies there are."
 
 
 @exercise("3.6")

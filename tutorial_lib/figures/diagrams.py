@@ -20,6 +20,8 @@ ARROWS = {
     "layers": (PALETTE["kernel"], "-"),
     "skip connection": ("#5B6670", "--"),
 }
+# Color of a kernel of 5×5 or more, which has a thicker arrow, too.
+LARGE = {"convolution": PALETTE["input"], "upsampling": PALETTE["highlight"]}
 # Layers without a box of their own. All but the cropping keep the size of the feature map.
 FOLDED = {
     "Activation", "BatchNormalization", "Cropping2D", "Dropout", "L2Normalization", "ReLU",
@@ -262,9 +264,21 @@ def _draw_box(ax, m: FeatureMap, left: float, bottom: float, width: float, heigh
         ax.add_patch(Rectangle((left, bottom), m.copied * width, height, fc="white", **style))
     text = {"ha": "center", "fontsize": FONT_SIZE, "color": PALETTE["ink"]}
     ax.text(m.x, bottom + height + 0.03, str(m.shape[2]), va="bottom", **text)
+    ax.text(m.x, bottom - 0.05, _size(m), va="top", rotation=90, **text)
+
+
+def _size(m: FeatureMap) -> str:
     rows, columns = m.shape[:2]
-    size = str(rows) if rows == columns else f"{rows}×{columns}"
-    ax.text(m.x, bottom - 0.05, size, va="top", rotation=90, **text)
+    return str(rows) if rows == columns else f"{rows}×{columns}"
+
+
+def _arrow_style(kind: str, text: str) -> dict:
+    """Return color, line style and width of an arrow by what it stands for and by its kernel."""
+    color, style = ARROWS[kind]
+    side = text.partition("×")[0]
+    large = kind in LARGE and side.isdigit() and int(side) >= 5
+    color, width = (LARGE[kind], 2.4) if large else (color, 1.3)
+    return {"color": color, "linestyle": style, "linewidth": width}
 
 
 def _draw_arrow(ax, boxes, source: FeatureMap, m: FeatureMap, kind: str, inch: float) -> None:
@@ -273,8 +287,9 @@ def _draw_arrow(ax, boxes, source: FeatureMap, m: FeatureMap, kind: str, inch: f
     start, middle = left + width, bottom + height / 2
     if m.level > source.level:  # down, to above the number of channels
         path = [(start, middle), (m.x, middle), (m.x, y + goal + 0.03 + 0.19 * inch)]
-    elif m.level < source.level:  # up, to below the size
-        path = [(start, middle), (m.x, middle), (m.x, y - 0.05 - 0.34 * inch)]
+    elif m.level < source.level:  # up, to below the size, whose digits stand on their sides
+        path = [(start, middle), (m.x, middle)]
+        path += [(m.x, y - 0.05 - (0.07 + 0.09 * len(_size(m))) * inch)]
     elif kind != "skip connection" and m.column == source.column + 1:
         path = [(start, y + min(height, goal) / 2), (x, y + min(height, goal) / 2)]
     elif any(
@@ -285,9 +300,12 @@ def _draw_arrow(ax, boxes, source: FeatureMap, m: FeatureMap, kind: str, inch: f
         path += [(x - 0.07, y + goal / 2), (x, y + goal / 2)]
     else:
         path = [(start, y + 0.8 * min(height, goal)), (x, y + 0.8 * min(height, goal))]
-    color, style = ARROWS[kind]
-    ax.plot(*zip(*path, strict=True), color=color, linestyle=style, linewidth=1.3)
+    style = _arrow_style(kind, next(t for s, k, t in m.edges if s is source and k == kind))
+    color = style["color"]
+    ax.plot(*zip(*path, strict=True), **style)
     arrow = {"arrowstyle": "-|>", "color": color, "lw": 0, "shrinkA": 0, "shrinkB": 0}
+    if style["linewidth"] > 2:
+        arrow["mutation_scale"] = 16  # a head that is wider than the line
     (x0, y0), (x1, y1) = path[-2:]
     length = math.hypot(x1 - x0, y1 - y0) or 1.0
     tail = x1 - 0.01 * (x1 - x0) / length, y1 - 0.01 * (y1 - y0) / length
@@ -301,7 +319,7 @@ def _draw_key(ax, maps: list[FeatureMap]) -> None:
     texts = {(kind, text): None for m in maps for _, kind, text in m.edges if text}
     order = list(ARROWS)
     handles = [
-        Line2D([], [], color=ARROWS[kind][0], linestyle=ARROWS[kind][1], label=text)
+        Line2D([], [], label=text, **_arrow_style(kind, text))
         for kind, text in sorted(texts, key=lambda pair: (order.index(pair[0]), pair[1]))
     ]
     inches = ax.figure.get_figwidth() * ax.get_position().width

@@ -29,15 +29,17 @@ from tutorial_lib.figures.plotting import PALETTE
 # The least that is drawn: x from, x to, y from, y to. The bundled digits fit into it, so that
 # figures of two runs can be compared.
 LIMITS = (-0.6, 1.8, -0.8, 1.0)
-MARKERS, HTML_MARKERS = "os^Dvp*Xhd", "●■▲◆▼"
-X_LABEL, Y_LABEL = "from the mean of the ones to that of the sixes", "toward the fives"
+ALIGNED_AXES = "from the mean of the ones to that of the sixes", "toward the fives"
 DIGIT_SIDE = 28  # pixels of a digit
 GRAYS = 16
-# Ten colors that differ in hue and in lightness, one for each class.
+# One color and one marker per class, the same in every figure. Among all colors of middle lightness
+# these differ most, for color-blind readers too, from the blue, orange and green of 1, 5 and 6.
 CLASS_COLORS = [
-    "#1E3A5F", "#3B7DD8", "#E3178A", "#E8743B", "#7A4FBF",
-    "#B8860B", "#2BA58C", "#8C2D04", "#5B6670", "#7FB800",
+    "#7614D8", "#3B7DD8", "#F04BDD", "#89003B", "#C4C427",
+    "#E8743B", "#2BA58C", "#624E14", "#A9A9BE", "#004E4E",
 ]  # fmt: skip
+MARKERS, HTML_MARKERS = "DovPXs^*pd", "◆●▼✚✖■▲★⬟♦"
+FAINT = {"size": 12, "alpha": 0.45}
 NAMED = {
     "ha": "center",
     "va": "center",
@@ -154,7 +156,7 @@ def show_latent_space(
     fig, ax = plotting.figure(title=title, size=(7.4, 6.2))
     if grid is not None:
         _draw_grid(ax, grid)
-    _draw_points(ax, points, labels, small=grid is not None)
+    _draw_points(ax, points, labels, **(FAINT if grid is not None else {}))
     _set_limits(ax, grid.limits if grid is not None else limits_of(points))
     legend = {"loc": "lower right", "bbox_to_anchor": (1, 1), "borderaxespad": 0, "fontsize": 11}
     legend |= {"ncols": 3, "handletextpad": 0, "markerscale": 1.6 if grid is not None else 1.2}
@@ -163,17 +165,17 @@ def show_latent_space(
     plotting.show(fig, alt=alt, dpi=plotting.PHOTO_DPI if grid is not None else plotting.DPI)
 
 
-def _draw_points(ax, points: np.ndarray, labels: np.ndarray, small: bool = False) -> None:
+def _draw_points(ax, points: np.ndarray, labels: np.ndarray, size=22, alpha=0.85) -> None:
     """Draw one marker per digit, with color and shape by class; the first class lies on top."""
     for number, digit in enumerate(np.unique(labels)):
         ax.scatter(
             *points[labels == digit].T,
-            marker=MARKERS[number],
-            s=12 if small else 22,
-            color=plotting.CYCLE[number % len(plotting.CYCLE)],
+            marker=MARKERS[digit],
+            s=size,
+            color=CLASS_COLORS[digit],
             edgecolors="white",
             linewidths=0.4,
-            alpha=0.45 if small else 0.85,
+            alpha=alpha,
             zorder=2 - number / 10,
             label=str(digit),
         )
@@ -190,7 +192,8 @@ def _draw_grid(ax, grid: LatentGrid) -> None:
 
 def _set_limits(ax, limits: Sequence[float]) -> None:
     left, right, low, high = limits
-    ax.set(xlim=(left, right), ylim=(low, high), xlabel=X_LABEL, ylabel=Y_LABEL, aspect="equal")
+    ax.set(xlim=(left, right), ylim=(low, high), aspect="equal")
+    ax.set(xlabel=ALIGNED_AXES[0], ylabel=ALIGNED_AXES[1])
 
 
 def show_digits(rows: Sequence | dict[str, Sequence], captions=None, *, title: str, alt: str):
@@ -224,28 +227,43 @@ def show_planes(
     alt: str,
     circles=(),
     limits=None,
+    axes=("first number", "second number"),
 ) -> None:
     """Show codes of the same digits on planes side by side, each class in a color of its own.
 
     Args:
         planes: Name → points (n, 2).
-        labels: (n,), 0 to 9. Each class is named at the mean of its points.
+        labels: (n,), 0 to 9. Each class is named near the mean of its points.
         circles: Radii of circles around the origin.
         limits: x from, x to, y from, y to; by default those of the points.
+        axes: Labels of the horizontal and of the vertical axis.
     """
     size = (4.6 * len(planes) + 0.2, 4.4)
-    fig, axes = plotting.figure(1, len(planes), title=title, size=size, squeeze=False)
-    for ax, (name, points) in zip(axes.flat, planes.items(), strict=True):
-        for digit in np.unique(labels):
-            own = points[labels == digit]
-            ax.scatter(*own.T, s=12, color=CLASS_COLORS[digit], alpha=0.6, linewidths=0)
-            ax.annotate(str(digit), own.mean(axis=0), color=CLASS_COLORS[digit], **NAMED)
+    fig, grid = plotting.figure(1, len(planes), title=title, size=size, squeeze=False)
+    for ax, (name, points) in zip(grid.flat, planes.items(), strict=True):
+        _draw_points(ax, points, labels, size=20, alpha=0.7)
         for radius in circles:
             ax.add_patch(Circle((0, 0), radius, fill=False, color=PALETTE["ink"], linestyle="--"))
         if limits is not None:
-            ax.set(xlim=limits[:2], ylim=limits[2:])
-        ax.set(title=name, xticks=[], yticks=[], aspect="equal" if limits is not None else "auto")
+            ax.set(xlim=limits[:2], ylim=limits[2:], aspect="equal")
+        ax.set(title=name, xlabel=axes[0], ylabel=axes[1])
+        ax.locator_params(nbins=5)
+        means = {digit: points[labels == digit].mean(axis=0) for digit in np.unique(labels)}
+        places = _apart(ax.transLimits.transform(list(means.values())), 0.065)
+        for (digit, mean), place in zip(means.items(), places, strict=True):
+            style = NAMED | {"color": CLASS_COLORS[digit], "textcoords": "axes fraction"}
+            ax.annotate(str(digit), mean, place, **style)
     plotting.show(fig, alt=alt)
+
+
+def _apart(places: np.ndarray, gap: float) -> np.ndarray:
+    """Push places (n, 2) away from each other until no two are nearer than `gap`."""
+    for _ in range(100):
+        away = places[:, None] - places
+        distance = np.linalg.norm(away, axis=-1, keepdims=True)
+        push = np.clip(gap - distance, 0, None) / np.maximum(distance, 1e-9)
+        places = places + 0.5 * np.sum(push * away, axis=1)
+    return places
 
 
 def show_pca_comparison(
@@ -307,9 +325,9 @@ def show_picker(
             columns=len(grid.xs),
             shown=round(plotting.DISPLAY_DPI / plotting.DPI, 4),
             markers=" ".join(
-                f'<span><span style="color: {plotting.CYCLE[n]}">{HTML_MARKERS[n]}</span> '
+                f'<span><span style="color: {CLASS_COLORS[digit]}">{HTML_MARKERS[digit]}</span> '
                 f"{digit}</span>"
-                for n, digit in enumerate(np.unique(labels))
+                for digit in np.unique(labels)
             ),
         )
         return {"text/html": page, "text/plain": f"<a latent space to click on: {title}>"}
@@ -326,7 +344,7 @@ def _bare_plane(points, labels, grid: LatentGrid) -> Figure:
         ax = fig.add_axes((0, 0, 1, 1))
         tint = ListedColormap([PALETTE["void"], "white"])
         ax.imshow(grid.near_data[::-1], tint, vmin=0, vmax=1, extent=grid.limits, aspect="auto")
-        _draw_points(ax, points, labels, small=True)
+        _draw_points(ax, points, labels, **FAINT)
         ax.set(xlim=(left, right), ylim=(low, high))
         ax.axis("off")
         rule = {"color": PALETTE["muted"], "linewidth": 0.5, "zorder": 1}
@@ -345,7 +363,7 @@ def _bare_plane(points, labels, grid: LatentGrid) -> Figure:
 def _numbered_spots(points, labels, grid: LatentGrid, title: str) -> Figure:
     """Draw five points in latent space and the images decoded there."""
     fig, axes = plotting.figure(1, 6, title=title, size=(9.2, 2.6), width_ratios=[2] + [1] * 5)
-    _draw_points(axes[0], points, labels, small=True)
+    _draw_points(axes[0], points, labels, **FAINT)
     left, right, low, high = grid.limits
     axes[0].set(xlim=(left, right), ylim=(low, high), aspect="equal")
     for number, ((x, y), ax) in enumerate(zip(SPOTS, axes[1:], strict=True), start=1):
