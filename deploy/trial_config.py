@@ -42,18 +42,21 @@ class TrialSpawner(LocalProcessSpawner):
         return env | {"USER": self.user.name, "HOME": home, "SHELL": "/bin/bash"}
 
 
+STATE = TRIAL / "hub"
+STATE.mkdir(mode=0o700, exist_ok=True)
+
 c = get_config()  # noqa: F821, JupyterHub defines it
 load_subconfig(str(Path(__file__).with_name("jupyterhub_config.py")))  # noqa: F821
 c.JupyterHub.bind_url = os.environ["TRIAL_URL"]
 c.JupyterHub.hub_port = int(os.environ["TRIAL_HUB_PORT"])
 c.ConfigurableHTTPProxy.api_url = os.environ["TRIAL_PROXY_API"]
-c.JupyterHub.authenticator_class = "dummy"
-c.DummyAuthenticator.password = os.environ["TRIAL_PASSWORD"]  # made anew for each trial
-c.DummyAuthenticator.allow_all = True
+c.JupyterHub.authenticator_class = "shared-password"
+c.SharedPasswordAuthenticator.user_password = os.environ["TRIAL_PASSWORD"]  # new for each trial
+c.SharedPasswordAuthenticator.allow_all = True
 c.JupyterHub.spawner_class = TrialSpawner
-c.JupyterHub.db_url = f"sqlite:///{TRIAL / 'hub.sqlite'}"
-c.JupyterHub.cookie_secret_file = str(TRIAL / "cookie_secret")
-c.ConfigurableHTTPProxy.pid_file = str(TRIAL / "proxy.pid")
+c.JupyterHub.db_url = f"sqlite:///{STATE / 'hub.sqlite'}"
+c.JupyterHub.cookie_secret_file = str(STATE / "cookie_secret")
+c.ConfigurableHTTPProxy.pid_file = str(STATE / "proxy.pid")
 c.Spawner.mem_limit = os.environ["TRIAL_MEMORY"]
 c.Spawner.cmd = [os.environ["TRIAL_PYTHON"], "-m", "jupyterhub.singleuser"]
 c.Spawner.environment |= {"TUTORIAL_SHARED": os.environ["TUTORIAL_SHARED"]}

@@ -23,6 +23,8 @@ def test_the_hub_is_private_and_has_no_password(config):
     assert config.JupyterHub.bind_url.startswith("http://127.0.0.1:")
     assert config.PAMAuthenticator.allowed_groups
     assert "DummyAuthenticator" not in config and "allow_all" not in config.get("Authenticator", {})
+    for secret in (config.JupyterHub.db_url, config.JupyterHub.cookie_secret_file):
+        assert secret.removeprefix("sqlite:///").startswith("/var/lib/fcn-tutorials/")
     for path in DEPLOY.iterdir():
         if path.name in ("jupyterhub_config.py", "values.yaml"):
             assert "password =" not in path.read_text(encoding="utf-8").lower()
