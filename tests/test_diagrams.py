@@ -66,7 +66,8 @@ def test_kernels_of_different_sizes_have_arrows_of_their_own():
     whole = autoencoder.build_autoencoder()
     parts = [layer for name in ("encoder", "decoder") for layer in whole.get_layer(name).layers]
     fig, ax = plotting.figure(title="Autoencoder", size=(7, 4))
-    diagrams.draw_network(ax, keras.Sequential([keras.Input((28, 28, 1)), *parts]))
+    chain = keras.Sequential([keras.Input((None, None, 1)), *parts])
+    diagrams.draw_network(ax, chain, input_size=28)
     key = {line.get_label(): line.get_color() for line in ax.get_legend().get_lines()}
     assert len(key) == len(set(key.values())) == 4
     drawn = [line.get_color() for line in ax.lines]
