@@ -26,7 +26,8 @@ REPORT = ROOT / "build" / "report" / "report.json"
 # Pages of the repository that stand in the site too, under the names that others link to.
 ALSO_PAGES = ("data/README.md", "CONTRIBUTING.md", "benchmarks/RESULTS.md", "deploy/README.md")
 TITLES = {"benchmarks/RESULTS": "Benchmarks"}
-MENU = ("start", "teaching", "troubleshooting", "data/README", "reference", "status", "cite")
+MENU = ("start", "glossary", "teaching", "troubleshooting", "data/README", "reference", "status")
+MENU += ("cite",)
 
 
 @dataclass(frozen=True)
