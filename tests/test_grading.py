@@ -32,9 +32,11 @@ BLANK = {
 }
 VARIABLE = {"1.2": "kernel", "1.3": "answer", "1.6": "conv1x1"}
 ENDLESS = "def conv1x1(x, w, b):\n    while True:\n        pass"
+WARNING = RIGHT["1.6"].replace("return", "np.ones(1) / 0\n    return")
 # For each student, what stands in the answer cells, and the points.
 STUDENTS = {
     "right": (RIGHT, 3),
+    "warning": (RIGHT | {"1.6": WARNING}, 3),
     "wrong": (RIGHT | {"1.2": "kernel = np.eye(3)", "1.3": "answer = (53, 3)"}, 1),
     "empty": (BLANK, 0),
     "crashing": (RIGHT | {"1.2": "1 / 0", "1.3": "answer = (54,"}, 1),
@@ -130,7 +132,7 @@ def test_tutorial_grade_gives_points_and_reasons(course):
     took = "it took longer than 10 s"
     assert reasons["never-ending"] == f"1.3: {took} | 1.6: {took}"
     assert reasons["ending"].count("it ended the kernel") == 2
-    assert f"[1/7] cheating, {NAME} …" in progress
+    assert f"[1/8] cheating, {NAME} …" in progress
 
 
 @pytest.mark.slow

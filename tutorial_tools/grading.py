@@ -193,7 +193,7 @@ def _reaches_the_end(steps: list[Step], command: list[str]) -> bool:
     cells = [nbformat.v4.new_code_cell(s.source, metadata={"limit": s.limit}) for s in steps]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         client = _client(nbformat.v4.new_notebook(cells=cells), Path(folder), command)
-        with client.setup_kernel():
+        with client.setup_kernel(stderr=subprocess.DEVNULL):  # TensorFlow is talkative
             for number, (step, cell) in enumerate(zip(steps, cells, strict=True)):
                 client.reply = {}
                 try:

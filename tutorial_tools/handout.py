@@ -28,8 +28,9 @@ c = get_config()  # noqa: F821
 c.CourseDirectory.course_id = "fcn-tutorials"
 # The answer cells already hold the blanks that students fill in.
 c.ClearSolutions.enabled = False
-# Seconds that a cell may take. The longest one of the chapters takes two minutes on two cores.
-c.Execute.timeout = 300
+# Seconds that a cell may take. The longest one of the chapters takes two minutes on two cores that
+# have nothing else to do.
+c.Execute.timeout = 600
 # A file of a student that is called tutorial_lib must not take the place of the library.
 c.Execute.extra_arguments = ["--InteractiveShellApp.ignore_cwd=True", "--log-level=ERROR"]
 """

@@ -6,7 +6,9 @@ made. The checks of each chapter are in the module of its number.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -126,7 +128,9 @@ def check(name: str, answer, graded: bool = False) -> None:
     With `graded`, an answer that is not right raises `NotPassed`, which is how a grading program
     recognizes it.
     """
-    verdict = grade(name, answer)
+    # nbgrader takes whatever a graded cell writes to stderr for an error, even a warning of NumPy.
+    with contextlib.redirect_stderr(io.StringIO()) if graded else contextlib.nullcontext():
+        verdict = grade(name, answer)
     mark = {"right": "✓", "wrong": "✗", "open": "○"}[verdict.state]
     line = f"{mark} Exercise {name}: {verdict.message}"
     if graded and verdict.state != "right":
