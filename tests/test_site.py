@@ -406,6 +406,26 @@ def test_an_animation_plays_and_stops(page, address):
     assert page.evaluate(canvas) == stopped
 
 
+def test_a_figure_is_enlarged_by_click_and_by_keyboard(browser, address):
+    page = browser.new_page(viewport=PHONE)
+    page.goto(f"{address}notebooks/{CHAPTERS[0]}.html")
+    figure = page.locator(".cell_output .figure-button").first
+    alt = figure.locator("img").get_attribute("alt")
+    large = page.locator("dialog.enlarged").get_by_role("button", name=alt)
+    for open_it, close_it in (
+        (figure.click, large.click),
+        (lambda: figure.press("Enter"), lambda: page.keyboard.press("Escape")),
+    ):
+        open_it()
+        image = large.locator("img")
+        assert image.bounding_box()["width"] == image.evaluate("(i) => i.naturalWidth")
+        assert image.bounding_box()["width"] > PHONE["width"]
+        assert not violations(page)
+        close_it()
+        large.wait_for(state="hidden")
+    page.close()
+
+
 def test_a_solution_unfolds(page, address):
     page.goto(f"{address}notebooks/{CHAPTERS[0]}.html")
     fold = page.locator("details", has_text="solution").first
