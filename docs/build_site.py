@@ -151,14 +151,14 @@ def at_the_top(text: str, *, from_docs: bool) -> str:
 
 
 def menu(pages: list[Path], notebooks: list[Path]) -> str:
-    """Write the menu: numbered chapters, the pages that most readers want, then all others."""
+    """Write the menu: chapters, the pages that most readers want, then all others."""
     paths = {
         page.relative_to(DOCS if page.parent == DOCS else ROOT).with_suffix("").as_posix()
         for page in pages
     }
     others = sorted(paths - set(MENU) - {"index"}, key=str.casefold)
     others = [f"{TITLES[path]} <{path}>" if path in TITLES else path for path in others]
-    chapters = [f"{p.stem[:2]} {opening(p).title} <notebooks/{p.stem}>" for p in notebooks]
+    chapters = [f"notebooks/{path.stem}" for path in notebooks]
     lists = {"Chapters": chapters, "Around them": MENU, "For maintainers": others}
     head = "```{{toctree}}\n:hidden:\n:glob:\n:caption: {}\n\n{}\n```\n"
     return "\n".join(head.format(name, "\n".join(list_)) for name, list_ in lists.items())

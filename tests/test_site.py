@@ -383,10 +383,14 @@ def test_search_finds_padding(page, address):
         assert page.locator(".highlighted").count() and not violations(page)
 
 
-def test_the_menu_numbers_the_chapters(page, address):
+def test_menu_titles_and_links_number_the_chapters(page, address):
     page.goto(address + "index.html")
     entries = page.locator(".bd-sidebar-primary a[href*='notebooks/']").all_inner_texts()
     assert [entry[:2] for entry in entries] == [chapter[:2] for chapter in CHAPTERS]
+    page.goto(f"{address}notebooks/{CHAPTERS[1]}.html")
+    assert page.title()[:2] == page.locator(".bd-article h1").inner_text()[:2] == "02"
+    links = page.locator(".prev-next-area .prev-next-title").all_inner_texts()
+    assert [link[:2] for link in links] == ["01", "03"]
 
 
 def test_an_animation_plays_and_stops(page, address):

@@ -34,6 +34,13 @@ def fold_solutions(app, doctree) -> None:
             cell["prompt_show"], cell["prompt_hide"] = "Show the result", "Hide the result"
 
 
+def number_title(app, doctree) -> None:
+    """Put the number of a chapter before its title, which menus and links repeat."""
+    name = app.env.docname.rpartition("notebooks/")[2]
+    if name[:2].isdigit():
+        next(doctree.findall(nodes.title)).insert(0, nodes.Text(f"{name[:2]} · "))
+
+
 def describe_pictures(app, doctree) -> None:
     """Give each image of an output its alt text. Sphinx finds it under the hash of its bytes."""
     path = Path(app.env.doc2path(app.env.docname))
@@ -155,6 +162,7 @@ def add_lab_button(app, pagename, templatename, context, doctree) -> None:
 
 def setup(app):
     app.connect("doctree-read", fold_solutions)
+    app.connect("doctree-read", number_title, priority=100)  # before Sphinx collects titles
     app.connect("doctree-read", describe_pictures)
     app.connect("doctree-read", mark_cells, priority=100)
     app.add_post_transform(LinkNames)
