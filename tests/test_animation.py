@@ -188,11 +188,11 @@ def test_no_gif_without_a_bound(sliding, message, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_gif_has_a_frame_for_each_step_and_runs_forever(tmp_path):
+def test_a_gif_has_a_frame_for_each_step_and_plays_twice(tmp_path):
     path = tmp_path / "new" / "slide.gif"
     animation.save_gif(animation.slide(5, 3), path)
     with Image.open(path) as gif:
-        assert (gif.format, gif.n_frames, gif.info["loop"]) == ("GIF", 9, 0)
+        assert (gif.format, gif.n_frames, gif.info["loop"]) == ("GIF", 9, 1)
     assert [file.name for file in path.parent.iterdir()] == ["slide.gif"]
 
 

@@ -23,6 +23,7 @@ PATIENCE = 300  # seconds for anything; two workers on a small machine take thei
 OPEN_LAB = "import sys, pathlib; from tutorial_tools import classroom; " + (
     "classroom.open_lab(sys.argv[2:], pathlib.Path(sys.argv[1]))"
 )
+ALT = "An empty figure of one panel & <nothing> in it"
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(sys.platform == "win32", reason="ends the server as POSIX systems do"),
@@ -50,7 +51,8 @@ def work(tmp_path_factory):
     code = nbformat.v4.new_code_cell
     cells = [
         nbformat.v4.new_markdown_cell("# A section"),
-        code("from tutorial_lib.figures import animation, widgets"),
+        code("from tutorial_lib.figures import animation, plotting, widgets"),
+        code(f"plotting.show(plotting.figure(title='A figure')[0], alt={ALT!r})"),
         code('animation.play(animation.slide(i=4, k=2), title="A convolution")'),
         code("widgets.explore_convolution(i=4, k=2, s=1, p=0)"),
         nbformat.v4.new_markdown_cell("# The end"),
@@ -161,6 +163,10 @@ def mine(browser, lab):
     page.locator(".widget-image").wait_for()
     yield page
     page.close()
+
+
+def test_figures_have_their_alt_text(mine):
+    assert mine.get_by_role("img", name=ALT, exact=True).bounding_box()["width"] > 200
 
 
 def test_arrow_keys_on_a_player_move_the_player_only(mine):

@@ -89,7 +89,7 @@ def fill_template(name: str, **values) -> str:
 
 
 def write_gif(frames: Sequence[np.ndarray], path: str | Path) -> None:
-    """Write frames to a GIF that repeats forever; `path` appears only when the file is complete.
+    """Write frames to a GIF that plays twice; `path` appears only when the file is complete.
 
     Raises:
         InputError: if the frames are too many, or too large together.
@@ -98,7 +98,7 @@ def write_gif(frames: Sequence[np.ndarray], path: str | Path) -> None:
     images = quantized(frames, plotting.DRAWING_COLORS)
     durations = [STEP_MS] * (len(frames) - 1) + [LAST_MS]
     gif = io.BytesIO()
-    next(images).save(gif, "GIF", save_all=True, append_images=images, duration=durations, loop=0)
+    next(images).save(gif, "GIF", save_all=True, append_images=images, duration=durations, loop=1)
     write_atomically(Path(path), gif.getvalue())
 
 

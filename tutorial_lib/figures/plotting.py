@@ -8,8 +8,10 @@ nothing.
 from __future__ import annotations
 
 import base64
+import html
 import io
 import math
+import os
 import textwrap
 from collections.abc import Callable, Sequence
 
@@ -139,7 +141,12 @@ def show(
     png, known = to_png(fig, dpi), {"drawn": [*describe(fig), *drawn]}
     if interactive is None:
         width = round(fig.get_figwidth() * DISPLAY_DPI)
-        display.display(display.Image(png, format="png", width=width, alt=alt, metadata=known))
+        if "JPY_SESSION_NAME" in os.environ:  # JupyterLab reads alt text in HTML only
+            source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
+            element = f'<img src="{source}" alt="{html.escape(alt)}" width="{width}">'
+            display.display(display.HTML(element, metadata=known))
+        else:
+            display.display(display.Image(png, format="png", width=width, alt=alt, metadata=known))
         return
     if dpi == DPI:  # a drawing; at lower resolutions there are photographs or decoded images
         png = _few_colors(png)
