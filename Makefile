@@ -19,7 +19,7 @@ export TUTORIAL_DATA
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-fast test-browser report lab tensorboard refresh site lint lock clean
+.PHONY: help install run test test-fast test-browser report lab tensorboard refresh site slides lint lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -75,6 +75,9 @@ refresh: $(INSTALLED) ## execute the notebooks and store their outputs in notebo
 NOTEBOOKS ?= notebooks
 site: $(INSTALLED) ## build the site into build/site, without a network
 	@$(BIN)/python docs/build_site.py --notebooks $(NOTEBOOKS) $(ARGS)
+
+slides: $(INSTALLED) ## make slides of the chapters in build/slides, for a browser
+	@$(BIN)/python docs/build_slides.py build/slides
 
 lint: $(INSTALLED) ## check and format the code
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .

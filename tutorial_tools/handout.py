@@ -185,8 +185,6 @@ def write_course(output: Path, names: Iterable[str] = ()) -> Iterator[Path]:
 
 def answer_key(chapters: Iterable[dict]) -> str:
     """Return a page to print, with the tasks, solutions and rubrics of chapters."""
-    from nbconvert.filters import markdown2html
-
     parts = [INTRODUCTION]
     for chapter in chapters:
         parts.append("#" + "".join(chapter["cells"][0]["source"]).splitlines()[0])  # its title
@@ -195,15 +193,20 @@ def answer_key(chapters: Iterable[dict]) -> str:
             parts += [f"```python\n{exercise.solution}\n```", exercise.comment]
             mistakes = (f"  - {html.escape(m)}\n" for m in known_mistakes(exercise.name))
             parts += ["#### Rubric", RUBRIC + "".join(mistakes)]
-    page = markdown2html("\n\n".join(parts))
+    return KEY.format(to_html("\n\n".join(parts)))
+
+
+def to_html(markdown: str) -> str:
+    """Return Markdown with formulas as HTML."""
+    from nbconvert.filters import markdown2html
+
     # Browsers set MathML without a script and without a network.
-    page = re.sub(
+    return re.sub(
         r"\$\$(.+?)\$\$|\$(.+?)\$",
         lambda m: to_mathml(html.unescape(m[1] or m[2]), as_block=bool(m[1])),
-        page,
+        markdown2html(markdown),
         flags=re.S,
     )
-    return KEY.format(page)
 
 
 def to_mathml(tex: str, as_block: bool = False) -> str:
@@ -216,6 +219,7 @@ def to_mathml(tex: str, as_block: bool = False) -> str:
 
     # The converter does not know the commands that enlarge a bracket; MathML brackets grow anyway.
     tex = re.sub(r"\\[bB]igg?[lrm]?(?![A-Za-z])\s*", "", tex.strip())
+    tex = re.sub(r"frac(\d)(\d)", r"frac{\1}{\2}", tex)  # it reads two digits as one number
     aliases = {"dots": "ldots", "texttt": "text"}  # what the converter knows under another name
     tex = re.sub(r"\\([A-Za-z]+)", lambda m: "\\" + aliases.get(m[1], m[1]), tex)
     return tex2mathml(tex, as_block=as_block)
