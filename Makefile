@@ -19,7 +19,7 @@ export TUTORIAL_DATA
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-fast test-browser report lab tensorboard refresh site slides lint lock clean
+.PHONY: help install run test test-fast test-browser report lab tensorboard refresh site slides pdf lint lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,6 +78,9 @@ site: $(INSTALLED) ## build the site into build/site, without a network
 
 slides: $(INSTALLED) ## make slides of the chapters in build/slides, for a browser
 	@$(BIN)/python docs/build_slides.py build/slides
+
+pdf: site ## print the chapters of the site to build/pdf (with Chromium)
+	@$(BIN)/python docs/build_pdf.py build/site build/pdf
 
 lint: $(INSTALLED) ## check and format the code
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .

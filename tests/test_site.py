@@ -29,6 +29,7 @@ PHONE, LAPTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 
 sys.path.append(str(ROOT / "docs"))
 
+import build_pdf  # noqa: E402
 import build_site  # noqa: E402
 
 
@@ -428,6 +429,12 @@ def test_a_figure_is_enlarged_by_click_and_by_keyboard(browser, address):
         close_it()
         large.wait_for(state="hidden")
     page.close()
+
+
+def test_a_chapter_is_printed(browser, site, tmp_path):
+    build_pdf.print_page(browser, site / "notebooks" / f"{CHAPTERS[0]}.html", tmp_path / "01.pdf")
+    printed = (tmp_path / "01.pdf").read_bytes()
+    assert printed.startswith(b"%PDF") and printed.count(b"/Type /Page\n") > 15
 
 
 def test_a_solution_unfolds(page, address):

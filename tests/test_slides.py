@@ -9,7 +9,6 @@ from tutorial_tools import runner
 from tutorial_tools.handout import to_mathml
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "docs"))
-pytest.importorskip("sphinx_revealjs", reason="needs the site extra: sphinx-revealjs")
 
 import build_slides
 
@@ -17,6 +16,7 @@ import build_slides
 @pytest.mark.slow
 @pytest.mark.parametrize("chapter", runner.find_notebooks(), ids=lambda path: path.stem)
 def test_slides_of_a_chapter(browser, chapter, tmp_path):
+    pytest.importorskip("sphinx_revealjs", reason="needs the site extra: sphinx-revealjs")
     path = tmp_path / "slides.html"
     path.write_text(build_slides.deck(chapter), encoding="utf-8")
     page = browser.new_page(viewport={"width": build_slides.WIDTH, "height": build_slides.HEIGHT})
