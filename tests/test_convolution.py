@@ -23,7 +23,6 @@ GUIDE = [
     ("numerical_average_pooling", 5, 3, 0, 3, 1, 1),
     ("numerical_max_pooling", 5, 3, 0, 3, 1, 1),
 ]
-GUIDE_TRANSPOSED = [row for row in GUIDE[:7]]
 
 
 @pytest.mark.parametrize(("name", "i", "o", "p", "k", "s", "d"), GUIDE)
@@ -33,7 +32,7 @@ def test_sizes_of_the_guide(name, i, o, p, k, s, d):
     assert conv.conv2d(x, w, s, p, d).shape == (1, o, o, 1)
 
 
-@pytest.mark.parametrize(("name", "i", "o", "p", "k", "s", "d"), GUIDE_TRANSPOSED)
+@pytest.mark.parametrize(("name", "i", "o", "p", "k", "s", "d"), GUIDE[:7])
 def test_transposed_sizes_of_the_guide(name, i, o, p, k, s, d):
     extra = (i + 2 * p - k) % s
     assert conv.transposed_output_size(o, k, s, p, d, extra) == i
@@ -52,14 +51,13 @@ def pairs(numbers):
 
 @st.composite
 def geometries(draw):
-    """Draw kernel size, stride, padding, dilation and groups: the keyword arguments, and k."""
+    """Draw the kernel size, and the keyword arguments stride, padding and dilation."""
     zeros = st.integers(0, 3)
     padding = st.sampled_from(["VALID", "SAME"]) | zeros | pairs(pairs(zeros))
     return draw(pairs(st.integers(1, 4))), {
         "stride": draw(pairs(small)),
         "padding": draw(padding),
         "dilation": draw(pairs(small)),
-        "groups": draw(small),
     }
 
 
@@ -67,10 +65,10 @@ def geometries(draw):
 def direct_cases(draw):
     """Draw (x, w, arguments) of a convolution that is possible."""
     kernel, arguments = draw(geometries())
-    size, groups = draw(pairs(st.integers(1, 9))), arguments["groups"]
+    size = draw(pairs(st.integers(1, 9)))
     rng = np.random.default_rng(draw(seeds))
-    x = rng.normal(size=(draw(small), *size, draw(small) * groups))
-    w = rng.normal(size=(*kernel, x.shape[3] // groups, draw(small) * groups))
+    x = rng.normal(size=(draw(small), *size, draw(small)))
+    w = rng.normal(size=(*kernel, x.shape[3], draw(small)))
     try:
         conv.conv2d(x, w, **arguments)
     except InputError:
@@ -82,13 +80,11 @@ def direct_cases(draw):
 def transposed_cases(draw):
     """Draw (x, w, arguments) of a transposed convolution that is possible."""
     kernel, arguments = draw(geometries())
-    stride, groups = arguments["stride"], arguments["groups"]
-    arguments["output_padding"] = draw(
-        st.none() | st.tuples(st.integers(0, stride[0] - 1), st.integers(0, stride[1] - 1))
-    )
+    extras = st.tuples(*(st.integers(0, stride - 1) for stride in arguments["stride"]))
+    arguments["output_padding"] = draw(st.none() | extras)
     size = draw(pairs(st.integers(1, 5)))
     rng = np.random.default_rng(draw(seeds))
-    x = rng.normal(size=(draw(small), *size, draw(small) * groups))
+    x = rng.normal(size=(draw(small), *size, draw(small)))
     w = rng.normal(size=(*kernel, draw(small), x.shape[3]))
     try:
         conv.conv2d_transpose(x, w, **arguments)
@@ -97,11 +93,10 @@ def transposed_cases(draw):
     return x, w, arguments
 
 
-def by_tensorflow(x, w, stride, padding, dilation, groups):
-    """Convolve with tf.nn.conv2d, whose CPU gradients know neither dilation nor groups.
+def by_tensorflow(x, w, stride, padding, dilation):
+    """Convolve with tf.nn.conv2d, whose CPU gradients do not know dilation.
 
-    So the kernel's holes are written as zeros, and each group is convolved by itself; both leave
-    the derivatives to TensorFlow.
+    So the kernel's holes are written as zeros.
     """
     import tensorflow as tf
 
@@ -114,8 +109,7 @@ def by_tensorflow(x, w, stride, padding, dilation, groups):
     if not isinstance(padding, str):
         sides = [(padding, padding)] * 2 if isinstance(padding, int) else padding
         x, padding = tf.pad(x, [(0, 0), *sides, (0, 0)]), "VALID"
-    parts = zip(tf.split(x, groups, axis=3), tf.split(w, groups, axis=3), strict=True)
-    return tf.concat([tf.nn.conv2d(a, b, stride, padding) for a, b in parts], axis=3)
+    return tf.nn.conv2d(x, w, stride, padding)
 
 
 @many
@@ -139,28 +133,20 @@ def test_convolution_and_both_gradients_equal_tensorflow(case):
 
 @many
 @given(transposed_cases())
-def test_transposed_convolution_and_both_gradients_equal_tensorflow(case):
-    # The transposed convolution is the gradient of the direct one, TensorFlow's own, too; its
-    # gradients are then TensorFlow's second derivatives.
+def test_transposed_convolution_equals_tensorflow(case):
+    # The transposed convolution is the gradient of the direct one, TensorFlow's own, too.
     import tensorflow as tf
 
     x, w, arguments = case
     ours = conv.conv2d_transpose(x, w, **arguments)
     tx, tw = tf.constant(x), tf.constant(w)
-    direct = {name: arguments[name] for name in ("stride", "padding", "dilation", "groups")}
+    direct = {name: arguments[name] for name in ("stride", "padding", "dilation")}
     with tf.GradientTape() as tape:
-        tape.watch([tx, tw])
-        with tf.GradientTape() as inner:
-            image = tf.zeros(ours.shape, tf.float64)
-            inner.watch(image)
-            down = by_tensorflow(image, tw, **direct)[:, : x.shape[1], : x.shape[2]]
-        y = inner.gradient(down, image, output_gradients=tx)
-    np.testing.assert_allclose(ours, y, atol=1e-10)
-    upstream = np.random.default_rng(0).normal(size=ours.shape)
-    gradients = conv.conv2d_transpose_grad(x, w, upstream, **arguments)
-    expected = tape.gradient(y, [tx, tw], output_gradients=tf.constant(upstream))
-    for gradient, reference in zip(gradients, expected, strict=True):
-        np.testing.assert_allclose(gradient, reference, atol=1e-10)
+        image = tf.zeros(ours.shape, tf.float64)
+        tape.watch(image)
+        down = by_tensorflow(image, tw, **direct)[:, : x.shape[1], : x.shape[2]]
+    expected = tape.gradient(down, image, output_gradients=tx)
+    np.testing.assert_allclose(ours, expected, atol=1e-10)
 
 
 @many
@@ -183,7 +169,7 @@ def test_keras_agrees_where_it_has_the_transposed_layer(case):
     import keras
 
     x, w, arguments = case
-    arguments |= {"groups": 1, "dilation": 1}
+    arguments["dilation"] = 1
     if not isinstance(arguments["padding"], str):
         arguments["padding"] = "VALID"
     stride, padding, extra = (arguments[n] for n in ("stride", "padding", "output_padding"))
@@ -258,22 +244,6 @@ def test_it_is_also_a_convolution_over_inserted_zeros(seed, i, k, s):
     np.testing.assert_allclose(conv.conv2d_transpose(x, w, s, 0), expected, atol=1e-10)
 
 
-def test_gradients_of_a_strided_transpose_with_output_padding_by_finite_differences():
-    rng = np.random.default_rng(0)
-    x, w = rng.normal(size=(1, 3, 4, 2)), rng.normal(size=(3, 2, 3, 2))
-    arguments = {"stride": (2, 3), "padding": 1, "output_padding": (1, 2)}
-    upstream = rng.normal(size=conv.conv2d_transpose(x, w, **arguments).shape)
-    gradients = conv.conv2d_transpose_grad(x, w, upstream, **arguments)
-    for array, gradient in zip((x, w), gradients, strict=True):
-        for place in [(0, 0, 0, 0), tuple(np.array(array.shape) - 1)]:
-            kept, sums = array[place], []
-            for step in (1e-5, -1e-5):
-                array[place] = kept + step
-                sums.append(np.sum(upstream * conv.conv2d_transpose(x, w, **arguments)))
-            array[place] = kept
-            np.testing.assert_allclose(gradient[place], (sums[0] - sums[1]) / 2e-5, rtol=1e-6)
-
-
 def test_bytes_do_not_overflow():
     x, w = np.full((1, 3, 3, 1), 200, np.uint8), np.full((3, 3, 1, 1), 200, np.uint8)
     assert conv.conv2d(x, w).item() == 9 * 200 * 200
@@ -298,9 +268,7 @@ IMAGE, KERNEL = np.ones((1, 4, 4, 1)), np.ones((2, 2, 1, 1))
         lambda bad: conv.conv2d(IMAGE, KERNEL, padding=bad),
         lambda bad: conv.conv2d(IMAGE, KERNEL, padding=((bad, 0), (0, 0))),
         lambda bad: conv.conv2d_grad(IMAGE, KERNEL, IMAGE[:, 1:, 1:], dilation=bad),
-        lambda bad: conv.conv2d_transpose(IMAGE, KERNEL, groups=bad),
         lambda bad: conv.conv2d_transpose(IMAGE, KERNEL, bad),
-        lambda bad: conv.conv2d_transpose_grad(IMAGE, KERNEL, IMAGE, padding=bad),
         lambda bad: conv.convolution_matrix(KERNEL, (bad, 5)),
         lambda bad: conv.convolution_matrix(KERNEL, bad),
         lambda bad: conv.convolution_matrix(bad, (5, 5)),
@@ -335,23 +303,13 @@ def test_receptive_field_of_vgg16():
     ("call", "message"),
     [
         (lambda: conv.output_size(3, 5), "does not fit into 3"),
-        (
-            lambda: conv.output_size(5, 3, s=0),
-            "s=0 is impossible; choose a whole number from 1 to",
-        ),
-        (lambda: conv.output_size(5, 3, s=1.5), "s=1.5 is impossible; choose a whole"),
-        (lambda: conv.output_size(0, 1), "i=0 is impossible; choose a whole number from 1"),
+        (lambda: conv.output_size(5, 3, s=0), "s=0 is impossible; choose a whole number from 1"),
         (lambda: conv.output_size(5, 3, p=-1), "p=-1 is impossible; choose a whole number from 0"),
-        (lambda: conv.output_size(5, 3, p=1.5), "p=1.5 is impossible; choose a whole"),
-        (lambda: conv.output_size(5, 3, d=0), "d=0 is impossible; choose a whole number from 1"),
         (lambda: conv.transposed_output_size(2, 3, 2, output_padding=2), "between 0 and s - 1"),
         (lambda: conv.transposed_output_size(1, 1, p=3), "nothing is left"),
         (lambda: conv.conv2d(np.ones((4, 4)), np.ones((2, 2))), "expected x"),
-        (lambda: conv.receptive_field([(3, 0)]), "s=0 is impossible"),
-        (lambda: conv.transposed_output_size(3, 3, 2, output_padding=0.5), "padding=0.5 is imp"),
-        (lambda: conv.insert_zeros(np.ones((1, 2, 2, 1)), 0), "s=0 is impossible"),
         (
-            lambda: conv.conv2d(np.ones((1, 4, 4, 1)), np.ones((2, 2, 1, 1)), (1, 1, 1)),
+            lambda: conv.conv2d(IMAGE, KERNEL, (1, 1, 1)),
             r"one for each of two axes, got \(1, 1, 1\)",
         ),
         (lambda: conv.conv2d_transpose([1], [1]), "w \\(height, width, out, in\\)"),
@@ -360,27 +318,19 @@ def test_receptive_field_of_vgg16():
             "x has 2 channels, but w is made for 3",
         ),
         (
-            lambda: conv.conv2d(np.ones((1, 4, 4, 1)), np.ones((2, 2, 1, 1)), padding="full"),
+            lambda: conv.conv2d(IMAGE, KERNEL, padding="full"),
             "use VALID, SAME or numbers",
         ),
         (
-            lambda: conv.conv2d(np.ones((1, 4, 4, 1)), np.ones((5, 5, 1, 1))),
+            lambda: conv.conv2d(IMAGE, np.ones((5, 5, 1, 1))),
             "a kernel of effective size 5 does not fit into 4",
         ),
         (
-            lambda: conv.conv2d(np.ones((1, 4, 4, 1)), np.ones((2, 2, 1, 1)), stride=0),
-            "s=0 is impossible",
-        ),
-        (
-            lambda: conv.conv2d(np.ones((1, 4, 4, 1)), np.ones((2, 2, 1, 1)), padding=(1, 1)),
+            lambda: conv.conv2d(IMAGE, KERNEL, padding=(1, 1)),
             r"must be a number or \(\(top, bottom\), \(left, right\)\)",
         ),
         (
-            lambda: conv.conv2d(np.ones((1, 4, 4, 4)), np.ones((2, 2, 2, 3)), groups=2),
-            "groups=2 must divide the 3 channels",
-        ),
-        (
-            lambda: conv.conv2d_grad(np.ones((1, 4, 4, 1)), np.ones((2, 2, 1, 1)), np.ones(9)),
+            lambda: conv.conv2d_grad(IMAGE, KERNEL, np.ones(9)),
             r"upstream must have the shape of the result, \(1, 3, 3, 1\), not \(9,\)",
         ),
         (
@@ -392,9 +342,7 @@ def test_receptive_field_of_vgg16():
             "leaves nothing of the output",
         ),
         (
-            lambda: conv.conv2d_transpose(
-                np.ones((1, 4, 4, 1)), np.ones((2, 2, 1, 1)), 2, "SAME", output_padding=0
-            ),
+            lambda: conv.conv2d_transpose(IMAGE, KERNEL, 2, "SAME", output_padding=0),
             "a SAME convolution with stride 2 does not map 6 pixels to 4",
         ),
     ],

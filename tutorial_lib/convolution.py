@@ -97,18 +97,15 @@ def conv2d(
     stride: Pair = 1,
     padding: Padding = "VALID",
     dilation: Pair = 1,
-    groups: int = 1,
 ) -> np.ndarray:
     """Convolve images with kernels (cross-correlation, as in deep learning).
 
     Args:
         x: (batch, height, width, in).
-        w: (kernel height, kernel width, in / groups, out).
+        w: (kernel height, kernel width, in, out).
         stride, dilation: One number, or one for each axis.
         padding: "VALID", "SAME" with TensorFlow's rule, a number of zeros for all sides, or
             ((top, bottom), (left, right)).
-        groups: Number of equal parts of the channels; each part of the output reads only its part
-            of the input. As many groups as channels make a depthwise convolution.
 
     Returns:
         (batch, out height, out width, out), of the inputs' type; integers become int64.
@@ -116,10 +113,10 @@ def conv2d(
     Raises:
         InputError: if shapes do not match or the kernel does not fit.
     """
-    x, w = _checked(x, w, groups)
+    x, w = _checked(x, w)
     axes, shape = _direct_axes(x, w, stride, padding, dilation)
     # One matrix product: each row is a window, each column a kernel.
-    return _as_images(_gather(x, axes, groups) @ _as_matrix(w, groups), shape)
+    return (_gather(x, axes) @ _as_matrix(w)).reshape(*shape, -1)
 
 
 def conv2d_grad(
@@ -129,7 +126,6 @@ def conv2d_grad(
     stride: Pair = 1,
     padding: Padding = "VALID",
     dilation: Pair = 1,
-    groups: int = 1,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the gradients of `sum(upstream * conv2d(x, w))` with respect to x and to w.
 
@@ -138,12 +134,16 @@ def conv2d_grad(
     Raises:
         InputError: as `conv2d`, or if `upstream` has not the shape of its result.
     """
-    x, w = _checked(x, w, groups)
+    x, w = _checked(x, w)
     axes, shape = _direct_axes(x, w, stride, padding, dilation)
-    rows = _as_rows(_upstream(upstream, (*shape, w.shape[-1])), groups)
-    to_x = _scatter(rows @ _as_matrix(w, groups).mT, axes, x.shape)
-    to_w = _gather(x, axes, groups).mT @ rows
-    return to_x, _as_kernels(to_w, w.shape)
+    shape = (*shape, w.shape[-1])
+    if np.shape(upstream) != shape:
+        raise InputError(
+            f"upstream must have the shape of the result, {shape}, not {np.shape(upstream)}"
+        )
+    rows = _array("upstream", upstream).reshape(-1, shape[-1])
+    to_x = _scatter(rows @ _as_matrix(w).T, axes, x.shape)
+    return to_x, (_gather(x, axes).T @ rows).reshape(w.shape)
 
 
 def conv2d_transpose(
@@ -153,14 +153,13 @@ def conv2d_transpose(
     padding: Padding = "VALID",
     dilation: Pair = 1,
     output_padding: Pair | None = None,
-    groups: int = 1,
 ) -> np.ndarray:
     """Apply the transpose of a convolution: each input pixel adds a scaled kernel to the output.
 
     Args:
         x: (batch, height, width, in).
-        w: (kernel height, kernel width, out / groups, in).
-        stride, dilation, groups: Those of the direct convolution.
+        w: (kernel height, kernel width, out, in).
+        stride, dilation: Those of the direct convolution.
         padding: That of the direct convolution, as for `conv2d`; it is cropped.
         output_padding: Rows and columns added at the end, fewer than the stride. By default as in
             Keras: "SAME" makes the output stride × input, "VALID" at least that, and numbers of
@@ -173,33 +172,9 @@ def conv2d_transpose(
         InputError: if shapes do not match, nothing would be left, or the direct convolution
             would not map the output's size back to the input's.
     """
-    x, w = _checked(x, w, groups, transposed=True)
-    axes, shape = _transposed_axes(x, w, stride, padding, dilation, output_padding, groups)
-    return _scatter(_as_rows(x, groups) @ _as_matrix(w, groups).mT, axes, shape)
-
-
-def conv2d_transpose_grad(
-    x: np.ndarray,
-    w: np.ndarray,
-    upstream: np.ndarray,
-    stride: Pair = 1,
-    padding: Padding = "VALID",
-    dilation: Pair = 1,
-    output_padding: Pair | None = None,
-    groups: int = 1,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the gradients of `sum(upstream * conv2d_transpose(x, w))` with respect to x and w.
-
-    The first is the direct convolution of `upstream`: transposing twice changes nothing.
-
-    Raises:
-        InputError: as `conv2d_transpose`, or if `upstream` has not the shape of its result.
-    """
-    x, w = _checked(x, w, groups, transposed=True)
-    axes, shape = _transposed_axes(x, w, stride, padding, dilation, output_padding, groups)
-    windows = _gather(_upstream(upstream, shape), axes, groups)
-    to_x = _as_images(windows @ _as_matrix(w, groups), x.shape[:3])
-    return to_x, _as_kernels(windows.mT @ _as_rows(x, groups), w.shape)
+    x, w = _checked(x, w, transposed=True)
+    axes, shape = _transposed_axes(x, w, stride, padding, dilation, output_padding)
+    return _scatter(x.reshape(-1, x.shape[3]) @ _as_matrix(w).T, axes, shape)
 
 
 def convolution_matrix(
@@ -208,7 +183,6 @@ def convolution_matrix(
     stride: Pair = 1,
     padding: Padding = "VALID",
     dilation: Pair = 1,
-    groups: int = 1,
 ) -> sparse.csr_array:
     """Return the sparse matrix C of a convolution: `conv2d(x, w)` flattened is C @ x flattened.
 
@@ -216,9 +190,9 @@ def convolution_matrix(
     (Dumoulin & Visin, chapter 4).
 
     Args:
-        w: (kernel height, kernel width, in / groups, out).
+        w: (kernel height, kernel width, in, out).
         input_shape: (height, width) of x.
-        stride, padding, dilation, groups: As for `conv2d`.
+        stride, padding, dilation: As for `conv2d`.
 
     Returns:
         scipy.sparse.csr_array of shape (out height · out width · out, height · width · in), rows
@@ -233,18 +207,16 @@ def convolution_matrix(
     if height * width > MOST_VALUES:
         raise InputError(f"input_shape={input_shape} is too large; take a smaller image")
     w = _array("w", w)
-    inputs = w.shape[2] * _whole(groups=groups)[0] if w.ndim == 4 else 1
+    inputs = w.shape[2] if w.ndim == 4 else 1
     # Gathering the numbers of the pixels, not their values, tells where each weight belongs.
     numbers = np.arange(1, height * width * inputs + 1).reshape(1, height, width, inputs)
-    numbers, w = _checked(numbers, w, groups)
+    numbers, w = _checked(numbers, w)
     axes, shape = _direct_axes(numbers, w, stride, padding, dilation)
-    columns = _gather(numbers, axes, groups)[..., None]  # (groups, windows, weights, 1)
-    values = _as_matrix(w, groups)[:, None]  # (groups, 1, weights, outputs of the group)
-    windows, channels = np.arange(math.prod(shape)), np.arange(w.shape[3])
-    rows = windows[:, None, None] * w.shape[3] + channels.reshape(groups, 1, 1, -1)
-    columns, values, rows = np.broadcast_arrays(columns, values, rows)
+    size = math.prod(shape) * w.shape[3], numbers.size
+    columns = _gather(numbers, axes)[..., None]  # (windows, weights, 1)
+    rows = np.arange(size[0]).reshape(-1, 1, w.shape[3])  # (windows, 1, channels)
+    columns, values, rows = np.broadcast_arrays(columns, _as_matrix(w), rows)
     real = columns > 0  # padding has the number 0
-    size = (len(windows) * w.shape[3], numbers.size)
     return sparse.csr_array((values[real], (rows[real], columns[real] - 1)), shape=size)
 
 
@@ -308,31 +280,26 @@ class _Axis(NamedTuple):
     def padded(self) -> int:
         return self.before + self.size + self.after
 
-    @property
-    def effective_kernel(self) -> int:
-        return self.dilation * (self.kernel - 1) + 1
-
     def cells(self, offset: int) -> slice:
         """Return the places of kernel element `offset` in all windows, in the padded input."""
         start = offset * self.dilation
         return slice(start, start + self.stride * (self.windows - 1) + 1, self.stride)
 
 
-def _gather(x: np.ndarray, axes: Sequence[_Axis], groups: int) -> np.ndarray:
-    """Copy all windows of NHWC images into rows: (groups, windows, kernel h · kernel w · in).
+def _gather(x: np.ndarray, axes: Sequence[_Axis]) -> np.ndarray:
+    """Copy all windows of NHWC images into rows: (windows, kernel h · kernel w · in).
 
     The literature calls this im2col.
     """
     rows, columns = axes
     pads = [(axis.before, axis.after) for axis in axes]
     padded = np.pad(x, ((0, 0), *pads, (0, 0)))
-    views = sliding_window_view(padded, [axis.effective_kernel for axis in axes], axis=(1, 2))
+    effective = [axis.dilation * (axis.kernel - 1) + 1 for axis in axes]
+    views = sliding_window_view(padded, effective, axis=(1, 2))
     views = views[:, :: rows.stride, :: columns.stride, :, :: rows.dilation, :: columns.dilation]
     # Output padding can make room for one more window, which no input pixel belongs to.
     views = views[:, : rows.windows, : columns.windows]
-    parts = views.reshape(*views.shape[:3], groups, x.shape[3] // groups, *views.shape[4:])
-    parts = parts.transpose(3, 0, 1, 2, 5, 6, 4)
-    return parts.reshape(groups, math.prod(parts.shape[1:4]), math.prod(parts.shape[4:]))
+    return views.transpose(0, 1, 2, 4, 5, 3).reshape(math.prod(views.shape[:3]), -1)
 
 
 def _scatter(rows: np.ndarray, axes: Sequence[_Axis], shape: Sequence[int]) -> np.ndarray:
@@ -343,35 +310,17 @@ def _scatter(rows: np.ndarray, axes: Sequence[_Axis], shape: Sequence[int]) -> n
     """
     batch, height, width, channels = shape
     down, across = axes
-    parts = rows.reshape(
-        len(rows), batch, down.windows, across.windows, down.kernel, across.kernel, -1
-    )
-    parts = parts.transpose(4, 5, 1, 2, 3, 0, 6)
-    parts = parts.reshape(*parts.shape[:5], channels)
+    parts = rows.reshape(batch, down.windows, across.windows, down.kernel, across.kernel, channels)
+    parts = parts.transpose(3, 4, 0, 1, 2, 5)
     padded = np.zeros((batch, down.padded, across.padded, channels), rows.dtype)
     for row, column in np.ndindex(down.kernel, across.kernel):
         padded[:, down.cells(row), across.cells(column)] += parts[row, column]
     return padded[:, down.before :, across.before :][:, :height, :width]
 
 
-def _as_matrix(w: np.ndarray, groups: int) -> np.ndarray:
-    """Return kernels as columns: (groups, kernel h · kernel w · in, out of the group)."""
-    return w.reshape(-1, groups, w.shape[3] // groups).transpose(1, 0, 2)
-
-
-def _as_kernels(matrix: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """Undo `_as_matrix`."""
-    return matrix.transpose(1, 0, 2).reshape(shape)
-
-
-def _as_rows(images: np.ndarray, groups: int) -> np.ndarray:
-    """Return the pixels of NHWC images as rows: (groups, pixels, channels of the group)."""
-    return images.reshape(-1, groups, images.shape[3] // groups).transpose(1, 0, 2)
-
-
-def _as_images(rows: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """Undo `_as_rows` for images of `shape` (batch, height, width)."""
-    return rows.transpose(1, 0, 2).reshape(*shape, -1)
+def _as_matrix(w: np.ndarray) -> np.ndarray:
+    """Return kernels as columns: (kernel h · kernel w · in, out)."""
+    return w.reshape(-1, w.shape[3])
 
 
 def _direct_axes(x, w, stride, padding, dilation):
@@ -386,7 +335,7 @@ def _direct_axes(x, w, stride, padding, dilation):
     return axes, (len(x), axes[0].windows, axes[1].windows)
 
 
-def _transposed_axes(x, w, stride, padding, dilation, output_padding, groups):
+def _transposed_axes(x, w, stride, padding, dilation, output_padding):
     """Return the axes of the direct convolution, and the shape of the transposed one's output."""
     axes = []
     extras = (None, None) if output_padding is None else _pair(output_padding=output_padding)
@@ -394,9 +343,8 @@ def _transposed_axes(x, w, stride, padding, dilation, output_padding, groups):
     for i, k, s, d, pad, extra in zip(x.shape[1:3], w.shape[:2], *pairs, strict=True):
         size = _transposed_size(i, k, s, d, pad, extra)
         axes.append(_Axis(size, k, s, d, *_zeros_added(pad, size, k, s, d), i))
-    channels = w.shape[2] * groups
-    _check_memory(len(x) * channels, axes)
-    return axes, (len(x), axes[0].size, axes[1].size, channels)
+    _check_memory(len(x) * w.shape[2], axes)
+    return axes, (len(x), axes[0].size, axes[1].size, w.shape[2])
 
 
 def _transposed_size(i: int, k: int, s: int, d: int, pad, extra: int | None) -> int:
@@ -466,7 +414,7 @@ def _array(name: str, values) -> np.ndarray:
     return array
 
 
-def _checked(x, w, groups: int, transposed: bool = False) -> tuple[np.ndarray, np.ndarray]:
+def _checked(x, w, transposed: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Return images and kernels as arrays that match, small integers as int64.
 
     Sums of products of uint8 pixels would overflow without a warning.
@@ -478,9 +426,7 @@ def _checked(x, w, groups: int, transposed: bool = False) -> tuple[np.ndarray, n
             f"expected x (batch, height, width, channels) and w (height, width, {order}), "
             f"got {x.shape} and {w.shape}"
         )
-    if w.shape[3] % _whole(groups=groups)[0]:
-        raise InputError(f"groups={groups} must divide the {w.shape[3]} channels of w's last axis")
-    channels = w.shape[3] if transposed else w.shape[2] * groups
+    channels = w.shape[3] if transposed else w.shape[2]
     if x.shape[3] != channels:
         raise InputError(f"x has {x.shape[3]} channels, but w is made for {channels}")
     if np.result_type(x, w).kind in "iub":
@@ -493,12 +439,3 @@ def _check_memory(values: int, axes: Sequence[_Axis]) -> None:
     windows = math.prod(axis.windows * axis.kernel for axis in axes)
     if values * max(windows, math.prod(axis.padded for axis in axes)) > MOST_VALUES:
         raise InputError(f"more than {MOST_VALUES:,} values; use a smaller image or less padding")
-
-
-def _upstream(upstream: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """Return an upstream gradient as an array of the shape of the result."""
-    if np.shape(upstream) != tuple(shape):
-        raise InputError(
-            f"upstream must have the shape of the result, {tuple(shape)}, not {np.shape(upstream)}"
-        )
-    return _array("upstream", upstream)
