@@ -1,9 +1,4 @@
-"""EfficientNet-Lite0: the packaged ImageNet weights, and the reader that trusts no pickle."""
-
-import collections
-import io
-import os
-import pickle
+"""EfficientNet-Lite0: the packaged ImageNet weights, and the reader that trusts no other file."""
 
 import numpy as np
 import pytest
@@ -13,7 +8,7 @@ from skimage import data as photographs
 from tutorial_lib.data.images import normalize
 from tutorial_lib.errors import InputError
 from tutorial_lib.models import backbones, efficientnet_lite, fcn
-from tutorial_lib.models.efficientnet_lite import build_efficientnet_lite0, read_torch_arrays
+from tutorial_lib.models.efficientnet_lite import build_efficientnet_lite0
 
 CATS = range(281, 286)  # ImageNet: tabby, tiger cat, Persian, Siamese, Egyptian cat
 ESPRESSO = 967
@@ -58,57 +53,11 @@ def test_it_is_the_backbone_of_an_fcn(classifier):
     np.testing.assert_array_equal(stem, classifier.get_layer("stem").get_weights()[0])
 
 
-def saved(tensors, *, magic=0x1950A86A20F9469CFC6C, storage=b"\x00\x00\x80?"):
-    """Return a file of PyTorch's older format with one storage of one number."""
-    machine = {"little_endian": True}
-    parts = [pickle.dumps(part, 2) for part in (magic, 1001, machine)]
-    return b"".join([*parts, tensors, pickle.dumps(["0"], 2), (1).to_bytes(8, "little"), storage])
-
-
-def one_tensor():
-    """Return the pickle of {"x": a tensor of the single number in storage "0"}."""
-    return (
-        b"\x80\x02}X\x01\x00\x00\x00xctorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storage"
-        b"ctorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x01NtQK\x00))}tRs."
-    )
-
-
-def test_a_tensor_is_read():
-    arrays = read_torch_arrays(io.BytesIO(saved(one_tensor())))
-    assert arrays.keys() == {"x"} and arrays["x"] == np.float32(1)
-
-
-def test_a_pickle_that_would_run_code_is_refused(tmp_path):
-    class Attack:
-        def __reduce__(self):
-            return os.mkdir, (str(tmp_path / "made"),)
-
-    with pytest.raises(InputError, match="asks for .*mkdir; it is not to be trusted"):
-        read_torch_arrays(io.BytesIO(saved(pickle.dumps({"x": Attack()}, 2))))
-    assert not (tmp_path / "made").exists()
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "damaged"),
-        (b"no pickle at all", "damaged"),
-        (saved(one_tensor(), magic=1), "not one that PyTorch saved"),
-        (saved(one_tensor(), storage=b""), "damaged"),
-        (saved(pickle.dumps({"x": collections.OrderedDict()}, 2)), "damaged"),
-    ],
-)
-def test_damaged_files_are_one_line(content, message):
-    with pytest.raises(InputError, match=message) as caught:
-        read_torch_arrays(io.BytesIO(content))
-    assert "\n" not in str(caught.value)
-
-
 def test_another_file_and_a_missing_package_are_named(tmp_path, monkeypatch):
     path = tmp_path / "weights.pth"
     with pytest.raises(InputError, match="is missing"):
         build_efficientnet_lite0(weights=path)
-    path.write_bytes(saved(one_tensor()))
+    path.write_bytes(b"another file")
     with pytest.raises(InputError, match="SHA-256 differs"):
         build_efficientnet_lite0(weights=path)
     monkeypatch.setattr(efficientnet_lite, "PACKAGE", "no_such_package")

@@ -3,7 +3,6 @@
 import pytest
 from matplotlib.colors import to_rgb
 
-from tutorial_lib.errors import InputError
 from tutorial_lib.figures import layer_diagrams, plotting
 
 
@@ -40,8 +39,3 @@ def test_every_output_shows_its_sum(drawn):
     gather, scatter = ({text.get_text() for text in ax.texts} for ax in drawn[0].axes)
     assert {"1·3 + 10·0 = 3", "1·0 + 10·1 = 10"} <= gather
     assert {"1·1 = 1", "10·1 + 1·2 = 12", "10·2 = 20"} <= scatter
-
-
-def test_too_many_layers_are_refused():
-    with pytest.raises(InputError, match="at most 6"):
-        layer_diagrams.show_receptive_fields({"a": [(1, 1, 1)] * 7}, 9, title="A", alt="B")

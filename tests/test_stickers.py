@@ -55,7 +55,6 @@ def test_holes_are_filled_and_crumbs_dropped():
     assert np.array_equal(clean, disk())
     two = disk((30, 25), 15) | disk((30, 75), 12)
     assert np.array_equal(stickers.clean_mask(two), two)
-    assert np.array_equal(stickers.clean_mask(two, least=1), disk((30, 25), 15))
 
 
 def test_an_upsampled_boundary_has_no_stairs():
@@ -163,7 +162,7 @@ def blue_is_cat(tmp_path):
 
 def test_a_saved_net_knows_how_it_is_used(blue_is_cat):
     net = checkpoints.load_network(blue_is_cat)
-    assert (net.classes, net.short_side, net.multiple) == (voc.CLASSES, 64, 32)
+    assert (net.classes, net.short_side) == (voc.CLASSES, 64)
     image = np.full((120, 200, 3), 240, np.uint8)
     image[disk().repeat(2, 0).repeat(2, 1)] = (0, 0, 255)
     labels = net.segment(image)
@@ -171,14 +170,13 @@ def test_a_saved_net_knows_how_it_is_used(blue_is_cat):
     assert np.mean(net.segment(image, crf=True) == labels) > 0.97
 
 
-@pytest.mark.parametrize(
-    "change", [{"short_side": "x"}, {"short_side": None}, {"short_side": 0}, {"multiple": 0.5}]
-)
-def test_a_net_without_a_size_is_refused(blue_is_cat, change):
+@pytest.mark.parametrize("size", ["x", None, 0])
+def test_a_net_without_a_size_is_refused(blue_is_cat, size):
     assert checkpoints.load_network(str(blue_is_cat)).short_side == 64  # a text will do for a path
     with zipfile.ZipFile(blue_is_cat) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
-    members[checkpoints.FACTS] = json.dumps(json.loads(members[checkpoints.FACTS]) | change)
+    facts = json.loads(members[checkpoints.FACTS]) | {"short_side": size}
+    members[checkpoints.FACTS] = json.dumps(facts)
     with zipfile.ZipFile(blue_is_cat, "w") as archive:
         for name, content in members.items():
             archive.writestr(name, content)

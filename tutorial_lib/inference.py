@@ -21,16 +21,15 @@ def forward(model: Callable, batch: np.ndarray) -> np.ndarray:
     return np.asarray(model(batch) if compiled is None else compiled(batch))
 
 
-def predict_any_size(model, image: np.ndarray, multiple: int = 32) -> np.ndarray:
+def predict_any_size(model, image: np.ndarray) -> np.ndarray:
     """Return the logits of every pixel of an image.
 
-    The image gets replicate padding up to the next multiple, and the logits are cropped back.
-    Nothing is resized, so nothing is blurred.
+    The image gets replicate padding until its sides are multiples of 32, and the logits are cropped
+    back. Nothing is resized, so nothing is blurred.
 
     Args:
         model: From float32 (1, height, width, 3) to logits of the same height and width.
         image: uint8 (height, width, 3), RGB, or what `as_rgb` reads.
-        multiple: Number of which the sides of the model's input must be multiples.
 
     Returns:
         float32 (height, width, classes).
@@ -40,8 +39,8 @@ def predict_any_size(model, image: np.ndarray, multiple: int = 32) -> np.ndarray
     """
     image = as_rgb(image)
     height, width = image.shape[:2]
-    top, left = -height % multiple // 2, -width % multiple // 2
-    bottom, right = -height % multiple - top, -width % multiple - left
+    top, left = -height % 32 // 2, -width % 32 // 2
+    bottom, right = -height % 32 - top, -width % 32 - left
     padded = np.pad(image, ((top, bottom), (left, right), (0, 0)), mode="edge")
     logits = forward(model, normalize(padded)[None])[0]
     return logits[top : top + height, left : left + width]
@@ -173,7 +172,7 @@ def _resized(x, size) -> np.ndarray:
 
 
 def predict_at_scale(
-    model, image: np.ndarray, short_side: int, multiple: int = 32, refine: Callable | None = None
+    model, image: np.ndarray, short_side: int, refine: Callable | None = None
 ) -> np.ndarray:
     """Return the classes of a photograph that is larger than those the network was trained on.
 
@@ -181,7 +180,7 @@ def predict_at_scale(
     *logits* are upsampled, and the largest decides: a label map that is upsampled has stairs.
 
     Args:
-        model, image, multiple: As for `predict_any_size`.
+        model, image: As for `predict_any_size`.
         short_side: Length of the shorter side in pixels. A smaller photograph keeps its size.
         refine: Called with the logits and the scaled image, returns better logits; for example
             `crf.refine_scores`.
@@ -195,7 +194,7 @@ def predict_at_scale(
     scale = min(1.0, short_side / min(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
     small = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
-    logits = predict_any_size(model, small, multiple)
+    logits = predict_any_size(model, small)
     if refine is not None:
         logits = refine(logits, small)
     best = np.full((height, width), -np.inf, np.float32)

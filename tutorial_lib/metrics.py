@@ -110,15 +110,14 @@ class ConfusionMatrix:
         return baseline
 
 
-def evaluate_batches(batches: Iterable, predict: Callable, classes: int = 2) -> ConfusionMatrix:
-    """Return the confusion matrix of the predictions for all batches.
+def evaluate_batches(batches: Iterable, predict: Callable) -> ConfusionMatrix:
+    """Return the confusion matrix of two classes for all batches.
 
     Args:
         batches: Pairs of images and labels, 255 void.
         predict: From a batch of images to classes, such as `binary_prediction(network)`.
-        classes: Number of classes.
     """
-    matrix = ConfusionMatrix(classes)
+    matrix = ConfusionMatrix(2)
     for images, labels in batches:
         matrix.update(labels, predict(images))
     return matrix
@@ -236,23 +235,22 @@ def mean_colors(batches: Iterable) -> np.ndarray:
     return np.array(colors)
 
 
-def boundary_distance(labels: np.ndarray, void: int = VOID) -> np.ndarray:
+def boundary_distance(labels: np.ndarray) -> np.ndarray:
     """Return the distance of each pixel to the nearest boundary.
 
     Args:
         labels: Classes (height, width). VOC marks its boundaries as void; where two classes touch
             without void between them, the pixels on both sides are boundary too.
-        void: The label of void pixels.
 
     Returns:
         float64 (height, width), in pixels; infinite everywhere if there is no boundary.
     """
     from scipy import ndimage
 
-    boundary = labels == void
+    boundary = labels == VOID
     for values, marked in ((labels, boundary), (labels.T, boundary.T)):
         above, below = values[:-1], values[1:]
-        differ = (above != below) & (above != void) & (below != void)
+        differ = (above != below) & (above != VOID) & (below != VOID)
         marked[:-1] |= differ
         marked[1:] |= differ
     if not boundary.any():
@@ -260,20 +258,20 @@ def boundary_distance(labels: np.ndarray, void: int = VOID) -> np.ndarray:
     return ndimage.distance_transform_edt(~boundary)
 
 
-def boundary_band(labels: np.ndarray, width: float, void: int = VOID) -> np.ndarray:
+def boundary_band(labels: np.ndarray, width: float) -> np.ndarray:
     """Return the pixels near a boundary, which Kohli, Ladický & Torr call a trimap (IJCV 2009).
 
     Most pixels lie far from any boundary, so a score over all pixels hardly shows whether the
     boundaries are sharp. A score over this band does.
 
     Args:
-        labels, void: As for `boundary_distance`.
+        labels: As for `boundary_distance`.
         width: Greatest distance from a boundary, in pixels.
 
     Returns:
         bool (height, width).
     """
-    return boundary_distance(labels, void) <= width
+    return boundary_distance(labels) <= width
 
 
 def _ratio(part, whole) -> np.ndarray:

@@ -91,13 +91,8 @@ def _scaled(image: np.ndarray, mask: np.ndarray, side: int) -> tuple[np.ndarray,
     return np.asarray(colors), opacity
 
 
-def clean_mask(mask: np.ndarray, least: float = 0.1) -> np.ndarray:
-    """Fill the holes of a mask and remove its small parts.
-
-    Args:
-        mask: (height, width); nonzero where the object is.
-        least: A part stays if it has at least this share of the largest part's pixels; 1 keeps
-            the largest alone.
+def clean_mask(mask: np.ndarray) -> np.ndarray:
+    """Fill the holes of a mask (height, width), and remove parts below a tenth of the largest.
 
     Returns:
         bool (height, width).
@@ -108,7 +103,7 @@ def clean_mask(mask: np.ndarray, least: float = 0.1) -> np.ndarray:
         return filled
     sizes = np.bincount(parts.ravel())
     sizes[0] = 0
-    return np.isin(parts, np.flatnonzero(sizes >= least * sizes.max())) & filled
+    return np.isin(parts, np.flatnonzero(sizes >= 0.1 * sizes.max())) & filled
 
 
 def on_checkerboard(sticker: np.ndarray, dark: bool = False) -> np.ndarray:

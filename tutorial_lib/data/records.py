@@ -43,6 +43,7 @@ UNFINISHED = "unfinished-records"  # the directory in which shards wait until al
 SHARD = re.compile(r"\d{5,}-of-\d{5,}\.tfrecord")
 FEATURES = {name: tf.io.FixedLenFeature([], tf.string) for name in ("id", "image", "labels")}
 SHUFFLE_BUFFER = 4096  # records
+SHARDS = 4
 
 
 def encode_example(sample: Sample) -> bytes:
@@ -103,9 +104,7 @@ def png_bytes(labels: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def cached_records(
-    name: str, sources: Iterable[Path], samples: Callable[[], Iterable], shards: int = 4
-) -> Path:
+def cached_records(name: str, sources: Iterable[Path], samples: Callable[[], Iterable]) -> Path:
     """Convert samples to records in the cache, unless they are there already; return their folder.
 
     Args:
@@ -113,25 +112,24 @@ def cached_records(
         sources: The files that the samples are read from. When the size or time of one changes,
             the records are made again.
         samples: Called for the samples when records have to be made.
-        shards: Number of files.
 
     Raises:
         InputError: if a source is missing, a sample is damaged, or the cache cannot be written.
     """
-    digest = hashlib.sha256(f"{RECORD_VERSION} {ENCODING} {shards}".encode())
+    digest = hashlib.sha256(f"{RECORD_VERSION} {ENCODING} {SHARDS}".encode())
     for path in sources:
         try:
             digest.update(f"{path.resolve()} {_file_state(path)}".encode())
         except OSError:
             raise InputError(f"{path} is missing; see data/README.md for the layout") from None
     folder = data_home() / "cache" / f"records-{name}-{digest.hexdigest()[:12]}"
-    return cached_folder(folder, lambda partial: write_records(samples(), partial, shards))
+    return cached_folder(folder, lambda partial: write_records(samples(), partial))
 
 
 def write_records(
     samples: Iterable,
     folder: Path,
-    shards: int = 4,
+    shards: int = SHARDS,
     workers: int = 1,
     *,
     tolerant: bool = False,

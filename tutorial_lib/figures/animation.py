@@ -363,7 +363,7 @@ class _Frames(Sequence):
         return np.array(self.canvas.buffer_rgba())[..., :3]
 
 
-def play(sliding: Slide, *, title: str, alt: str | None = None) -> None:
+def play(sliding: Slide, *, title: str) -> None:
     """Show an animation with buttons; a film strip stands in for it where nothing can move.
 
     It needs no network and no kernel: its frames and a small script are part of the notebook.
@@ -371,13 +371,12 @@ def play(sliding: Slide, *, title: str, alt: str | None = None) -> None:
     Args:
         sliding: What to animate.
         title: One sentence above it.
-        alt: For a reader who cannot see it; by default the slide's description.
 
     Raises:
         InputError: if the animation would be too long or too large.
     """
     shown = " Each cell shows its number." if sliding.values is not None else ""
-    alt = alt or f"Animation: {sliding.description}{shown}"
+    alt = f"Animation: {sliding.description}{shown}"
     captions = [sliding.caption(step) for step in range(len(sliding))]
     player.show_frames(_Frames(sliding), captions, film_strip(sliding, title), title=title, alt=alt)
 

@@ -9,7 +9,6 @@ from matplotlib.colors import to_rgb
 from matplotlib.patches import Polygon, Rectangle
 
 from tutorial_lib.convolution import output_size, transposed_output_size
-from tutorial_lib.errors import InputError
 from tutorial_lib.figures import plotting
 from tutorial_lib.figures.plotting import PALETTE
 
@@ -18,15 +17,10 @@ WEIGHTS = tuple(PALETTE[name] for name in ("input", "accent", "output", "truth")
 CHANNELS = ("#C44536", "#3F8F4F", "#3B6FD8")  # red, green and blue, dark enough for white paper
 
 
-def show_channels(side: int = 5, kernel: int = 3, *, title: str, alt: str) -> None:
-    """Show how two kernels turn three input channels into two feature maps.
-
-    Args:
-        side, kernel: Sizes of the input and of the kernels.
-        title, alt: As for `plotting.figure` and `plotting.show`.
-    """
+def show_channels(*, title: str, alt: str) -> None:
+    """Show how two kernels of 3×3 turn three input channels of 5×5 into two feature maps."""
     fig, ax = plotting.figure(title=title, size=(6.6, 4.0))
-    out, height = side - kernel + 1, 3.6
+    side, kernel, out, height = 5, 3, 3, 3.6
     window = [(row, column) for row in range(kernel) for column in range(kernel)]
     for number, color in enumerate(CHANNELS):
         _plane(ax, (0, number * height), side, color, {cell: 0.85 for cell in window})
@@ -64,10 +58,7 @@ def show_receptive_fields(
     Raises:
         InputError: if the kernels do not fit.
     """
-    layers = max(len(stack) for stack in stacks.values())
-    if layers > 6:
-        raise InputError(f"a stack of {layers} layers cannot be drawn; use at most 6")
-    height = 0.45 + 0.52 * layers
+    height = 0.45 + 0.52 * max(len(stack) for stack in stacks.values())
     fig, axes = plotting.figure(
         len(stacks),
         title=title,

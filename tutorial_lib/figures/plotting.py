@@ -185,7 +185,6 @@ def show_images(
     alt: str,
     columns: int | None = None,
     cell: float = 1.9,
-    cmap: str = "gray",
     vmin: float | None = None,
     vmax: float | None = None,
 ) -> None:
@@ -197,7 +196,7 @@ def show_images(
         title, alt: As for `figure` and `show`.
         columns: Images per row; by default all, up to five.
         cell: Width of one image in inches.
-        cmap, vmin, vmax: For images without color channels.
+        vmin, vmax: Black and white, for images without color channels.
     """
     columns = columns or min(len(images), 5)
     rows = math.ceil(len(images) / columns)
@@ -210,7 +209,7 @@ def show_images(
     for ax in axes.flat:
         bare(ax)
     for ax, image in zip(axes.flat, images, strict=False):
-        ax.imshow(np.squeeze(image), cmap=cmap, vmin=vmin, vmax=vmax)
+        ax.imshow(np.squeeze(image), cmap="gray", vmin=vmin, vmax=vmax)
     for ax, caption in zip(axes.flat, captions or [], strict=False):
         ax.set_title(caption, fontsize=9)
     show(fig, alt=alt, dpi=PHOTO_DPI)

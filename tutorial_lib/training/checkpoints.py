@@ -32,7 +32,7 @@ from tutorial_lib import CHECKOUT
 from tutorial_lib.crf import refine_scores
 from tutorial_lib.data import data_home
 from tutorial_lib.data.cache import cannot_write, check_shipped
-from tutorial_lib.errors import InputError, write_atomically
+from tutorial_lib.errors import InputError, check_whole_number, write_atomically
 from tutorial_lib.inference import predict_at_scale
 
 FACTS = "tutorial.json"
@@ -101,13 +101,11 @@ class SegmentationNetwork:
         model: From float32 (batch, height, width, 3), -1 to 1, to logits of each pixel.
         classes: Names in the order of the logits, the background first.
         short_side: Shorter side, in pixels, of the images that it was trained on.
-        multiple: What the sides of its input must be multiples of.
     """
 
     model: keras.Model
     classes: tuple[str, ...]
     short_side: int
-    multiple: int = 32
 
     def segment(self, image: np.ndarray, crf: bool = False) -> np.ndarray:
         """Return the class of each pixel of an RGB photograph of any size, uint8 (height, width).
@@ -117,18 +115,16 @@ class SegmentationNetwork:
             crf: Align the boundaries with the image's edges by a fully connected CRF.
         """
         refine = refine_scores if crf else None
-        return predict_at_scale(self.model, image, self.short_side, self.multiple, refine)
+        return predict_at_scale(self.model, image, self.short_side, refine)
 
 
-def save_network(
-    model: keras.Model, path: Path, classes: Sequence[str], short_side: int, multiple: int = 32
-) -> None:
+def save_network(model: keras.Model, path: Path, classes: Sequence[str], short_side: int) -> None:
     """Save a trained network for `load_network`; the arguments are those of the class above.
 
     Raises:
         InputError: if the file cannot be written.
     """
-    save(model, path, classes=list(classes), short_side=short_side, multiple=multiple)
+    save(model, path, classes=list(classes), short_side=short_side)
 
 
 def load_network(path: str | Path) -> SegmentationNetwork:
@@ -145,12 +141,10 @@ def load_network(path: str | Path) -> SegmentationNetwork:
         )
     facts = read_facts(path)
     try:
-        classes, *sizes = (facts[name] for name in ("classes", "short_side", "multiple"))
-        if not all(isinstance(size, int) and size > 0 for size in sizes):
-            raise ValueError
-        return SegmentationNetwork(
-            keras.saving.load_model(path, compile=False), tuple(classes), *sizes
-        )
+        classes, short_side = tuple(facts["classes"]), facts["short_side"]
+        check_whole_number("short_side", short_side)
+        model = keras.saving.load_model(path, compile=False)
+        return SegmentationNetwork(model, classes, short_side)
     except Exception:  # Keras raises errors of every kind
         raise InputError(
             f"{path} is not a segmentation network that this tutorial saved; notebook 05 makes one"

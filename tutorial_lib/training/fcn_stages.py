@@ -102,35 +102,32 @@ SETTINGS = {
 }
 
 
-def train_stage(network, batches_of, stage, validation=None) -> dict[str, list[float]]:
+def train_stage(network, batches_of, stage: Stage) -> dict[str, list[float]]:
     """Train FCN-32s, 16s or 8s: first its score layers alone, then more of it.
 
     Args:
         network: As built by `fcn.build_fcn`; trained in place.
         batches_of: Called with the number of an epoch, from 0, returns its batches.
         stage: How long, how fast, which layers.
-        validation: Batches whose loss is measured after each epoch.
 
     Returns:
-        "loss", and "val_loss" if there is validation, by epoch, the warm-up's first.
+        "loss" by epoch, the warm-up's first.
     """
-    history: dict[str, list[float]] = {}
+    losses: list[float] = []
     phases = (("scores", stage.warmup, 1e-2), (stage.trainable, stage.epochs, stage.rate))
     for layers, epochs, rate in phases:
-        done = len(history.get("loss", []))  # the second phase continues with other crops
+        done = len(losses)  # the second phase continues with other crops
         set_trainable(network, layers)
         steps = max(1, epochs * len(batches_of(0)))
         schedule = keras.optimizers.schedules.CosineDecay(rate, steps)
         optimizer = keras.optimizers.Adam(schedule, weight_decay=stage.decay or None)
         network.compile(optimizer, loss=pixel_cross_entropy)
         for epoch in range(done, done + epochs):
-            batches = batches_of(epoch)
-            report = network.fit(batches, validation_data=validation, shuffle=False, verbose=0)
-            check_finite(report.history["loss"][0])
-            for name, values in report.history.items():
-                history.setdefault(name, []).extend(values)
+            (loss,) = network.fit(batches_of(epoch), shuffle=False, verbose=0).history["loss"]
+            check_finite(loss)
+            losses.append(loss)
     set_trainable(network, "all")
-    return history
+    return {"loss": losses}
 
 
 def set_trainable(network: keras.Model, layers: str) -> None:
@@ -174,7 +171,7 @@ def batches_from(folder: Path, settings, seed: int, stride: int) -> Callable:
     )
 
 
-def center_crops(samples: Iterable, size: int, batch_size: int = 8):
+def center_crops(samples: Iterable, size: int):
     """Return batches of the center of each image, for a loss on validation data.
 
     A smaller image is padded with gray, its labels with void.
@@ -192,14 +189,13 @@ def center_crops(samples: Iterable, size: int, batch_size: int = 8):
     for sample in samples:
         images.append(center(normalize(sample.image)))
         labels.append(VOID - center(VOID - sample.labels[..., None])[..., 0])
-    return tf.data.Dataset.from_tensor_slices((images, labels)).batch(batch_size)
+    return tf.data.Dataset.from_tensor_slices((images, labels)).batch(8)
 
 
 def evaluate_bands(
     network,
     samples: Iterable,
     bands: Iterable[float] = (0,),
-    classes: int = 21,
     refine: Callable | None = None,
 ) -> dict[float, ConfusionMatrix]:
     """Evaluate a network on whole images, each in its own size; return a matrix for each band.
@@ -208,10 +204,9 @@ def evaluate_bands(
         network: From a batch of images to logits.
         samples: With `image` and `labels`.
         bands: Count only pixels that are at most so far from a boundary; 0 counts all.
-        classes: Number of classes.
         refine: Called with logits and image, returns better logits; for example a CRF.
     """
-    matrices = {band: ConfusionMatrix(classes) for band in bands}
+    matrices = {band: ConfusionMatrix(21) for band in bands}
     for sample in samples:
         logits = predict_any_size(network, sample.image)
         if refine is not None:

@@ -59,7 +59,6 @@ def fine_tune(
     encoder_factor: float = 0.0,
     batch_size: int = 8,
     rate: float = 2e-3,
-    callbacks: Iterable[keras.callbacks.Callback] = (),
 ) -> dict[str, list[float]]:
     """Train a U-Net with a pretrained encoder on records, and return the losses by epoch.
 
@@ -76,7 +75,6 @@ def fine_tune(
             1, its batch normalizations stay frozen.
         batch_size: Images per step.
         rate: The highest learning rate.
-        callbacks: More Keras callbacks.
     """
     pretrained = []
     for layer in network.layers:
@@ -94,7 +92,7 @@ def fine_tune(
             folder, size, size, batch_size, seed, scales=(0.7, 1.8), epochs=(first, end)
         )
 
-    return loop.train(network, stream, epochs=epochs, steps=steps, callbacks=callbacks)
+    return loop.train(network, stream, epochs=epochs, steps=steps)
 
 
 def load_cat_network() -> keras.Model:

@@ -37,6 +37,7 @@ OBJECT_SPEC = pictograms.SceneSpec(
     distractors=(0, 1),
     texture_cue=0.85,
 )
+EPOCHS = 10
 SEED = 1_000_003  # far from the seeds of the scenes that notebooks train and score on
 
 
@@ -70,9 +71,7 @@ def object_images(count: int, seed: int = SEED) -> tuple[np.ndarray, np.ndarray]
     return np.stack(images), np.array(classes)
 
 
-def train_classifier(
-    count: int = 30_000, epochs: int = 10, echo: Callable[[str], None] = print
-) -> float:
+def train_classifier(echo: Callable[[str], None]) -> float:
     """Train the classifier, save it as `CHECKPOINT` and return its accuracy on new images."""
     import keras
 
@@ -80,19 +79,19 @@ def train_classifier(
     from tutorial_lib.models.vgg import build_vgg, fold_batch_norm
 
     notebook.start("full", seed=SEED)
-    echo(f"composing {count} images …")
-    images, classes = object_images(count)
+    echo("composing 30000 images …")
+    images, classes = object_images(30_000)
     train = _augmented_batches(images, classes)
     normalized = build_vgg(**ARCHITECTURE, batch_norm=True)
-    schedule = keras.optimizers.schedules.CosineDecay(1e-3, epochs * len(train))
+    schedule = keras.optimizers.schedules.CosineDecay(1e-3, EPOCHS * len(train))
     normalized.compile(
         keras.optimizers.AdamW(schedule, weight_decay=1e-3),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
-    for epoch in range(epochs):
+    for epoch in range(EPOCHS):
         history = normalized.fit(train, verbose=0, shuffle=False).history
-        echo(f"epoch {epoch + 1}/{epochs}: accuracy {history['accuracy'][0]:.3f}")
+        echo(f"epoch {epoch + 1}/{EPOCHS}: accuracy {history['accuracy'][0]:.3f}")
     plain = fold_batch_norm(normalized, build_vgg(**ARCHITECTURE))
     new_images, new_classes = object_images(1000, seed=SEED + 1)
     scores = plain.predict(normalize(new_images), verbose=0)
@@ -102,7 +101,7 @@ def train_classifier(
     return float(np.mean(scores.argmax(axis=1) == new_classes))
 
 
-def _augmented_batches(images: np.ndarray, classes: np.ndarray, batch_size: int = 32):
+def _augmented_batches(images: np.ndarray, classes: np.ndarray):
     """Return a shuffled tf.data pipeline that randomly flips and shifts the images."""
     import tensorflow as tf
 
@@ -115,4 +114,4 @@ def _augmented_batches(images: np.ndarray, classes: np.ndarray, batch_size: int 
 
     dataset = tf.data.Dataset.from_tensor_slices((images, classes)).shuffle(len(images), seed=SEED)
     dataset = tf.data.Dataset.zip(dataset, tf.data.Dataset.random(seed=SEED))
-    return dataset.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size).prefetch(4)
+    return dataset.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).batch(32).prefetch(4)
