@@ -24,7 +24,7 @@ def warmup_cosine(rate: float, steps: int) -> keras.optimizers.schedules.Learnin
 
 
 class Progress(keras.callbacks.Callback):
-    """Shows the steps and the time left on stderr, in a terminal or in JupyterLab.
+    """Shows the steps of one or more fits and the time left, in a terminal or in JupyterLab.
 
     Notebooks that a command executes have neither, so their stored outputs stay as they are.
     """
@@ -42,7 +42,8 @@ class Progress(keras.callbacks.Callback):
         self.bar.update()
 
     def on_train_end(self, logs=None):
-        self.bar.close()
+        if self.bar.n >= self.bar.total:
+            self.bar.close()
 
 
 def train(
