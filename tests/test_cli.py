@@ -4,19 +4,14 @@ import subprocess
 import sys
 
 import pytest
-from click.testing import CliRunner
+from helpers import run
 from PIL import Image
 
 from tutorial_tools import doctor
-from tutorial_tools.cli import main
-
-
-def call(*arguments):
-    return CliRunner().invoke(main, arguments)
 
 
 def test_help_names_every_command():
-    result = call("--help")
+    result = run("--help")
     assert result.exit_code == 0
     for command in ("run", "list", "doctor", "data", "refresh", "animate", "handout", "grade"):
         assert command in result.output
@@ -30,14 +25,14 @@ def test_help_does_not_import_the_heavy_packages():
 
 
 def test_list_shows_notebooks_with_their_parameters():
-    result = call("list")
+    result = run("list")
     assert result.exit_code == 0
     assert "01_convolution_arithmetic" in result.output and "05_fcn_voc" in result.output
     assert "profile" in result.output and "bundled" in result.output
 
 
 def test_doctor_finds_this_environment_healthy():
-    result = call("doctor")
+    result = run("doctor")
     assert result.exit_code == 0 and "TensorFlow" in result.output, result.output
 
 
@@ -46,7 +41,7 @@ def test_doctor_reports_what_is_broken(monkeypatch):
         raise ImportError("no tensorflow")
 
     monkeypatch.setattr(doctor, "device", device)
-    result = call("doctor")
+    result = run("doctor")
     assert result.exit_code == 1
     assert "BAD  device       ImportError: no tensorflow" in result.output
 
@@ -57,7 +52,7 @@ def test_errors_are_one_line_and_a_non_zero_exit(tmp_path):
         ("run", "-p", "profile", "fast", "--output", str(tmp_path)),
         ("run", "-p", "colour", "red", "--output", str(tmp_path)),
     ):
-        result = call(*arguments)
+        result = run(*arguments)
         assert result.exit_code == 1
         assert result.output.startswith("Error: ") and result.output.count("\n") == 1
     assert not list(tmp_path.iterdir())
@@ -65,7 +60,7 @@ def test_errors_are_one_line_and_a_non_zero_exit(tmp_path):
 
 @pytest.mark.parametrize("seconds", ["1.5", "nan", "0"])
 def test_a_timeout_is_a_number_of_whole_seconds(seconds):
-    result = call("run", "01", "--timeout", seconds)
+    result = run("run", "01", "--timeout", seconds)
     assert result.exit_code == 2 and "Invalid value for '--timeout'" in result.output
 
 
@@ -81,7 +76,7 @@ def test_a_place_that_cannot_be_used_is_one_line(monkeypatch, error, message):
         raise error
 
     monkeypatch.setattr(doctor, "examine", refuse)
-    result = call("doctor")
+    result = run("doctor")
     assert result.exit_code == 1 and result.output == f"Error: {message}\n"
 
 
@@ -95,7 +90,7 @@ def test_a_place_that_cannot_be_used_is_one_line(monkeypatch, error, message):
 )
 def test_animate_writes_a_gif_and_says_what_it_shows(tmp_path, options, frames, story):
     path = tmp_path / "slide.gif"
-    result = call("animate", *options.split(), str(path))
+    result = run("animate", *options.split(), str(path))
     assert result.exit_code == 0 and story in result.output
     with Image.open(path) as gif:
         assert gif.n_frames == frames
@@ -111,6 +106,6 @@ def test_animate_writes_a_gif_and_says_what_it_shows(tmp_path, options, frames, 
 )
 def test_animate_says_in_one_line_what_is_impossible(tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
-    result = call("animate", *arguments.split())
+    result = run("animate", *arguments.split())
     assert result.exit_code == 1 and message in result.output
     assert len(result.output.strip().splitlines()) == 1 and not list(tmp_path.iterdir())

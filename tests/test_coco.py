@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from helpers import one_line, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -16,21 +16,10 @@ from pycocotools import mask as coco_mask
 from tutorial_lib.data import records, scenes
 from tutorial_lib.data.coco import CocoSplit, segmentation_mask
 from tutorial_lib.errors import InputError
-from tutorial_tools.cli import main
 
 COLORS = np.zeros((30, 40, 3), np.uint8)
 LARGER = [5, 5, 15, 5, 15, 15, 5, 15]
 SQUARE = [2.0, 2.0, 6.0, 2.0, 6.0, 6.0, 2.0, 6.0]
-
-
-def one_line(call, message):
-    with pytest.raises(InputError, match=message) as caught:
-        call()
-    assert "\n" not in str(caught.value)
-
-
-def run(*arguments):
-    return CliRunner().invoke(main, ["data", *map(str, arguments)])
 
 
 def decode(segmentation, height=8, width=12):
@@ -202,7 +191,7 @@ def test_a_category_has_one_label(tree):
     with pytest.raises(InputError, match="a category is named twice: cat, cat"):
         opened(tree).recipe(1, ["cat", "cat"]).labels()
     arguments = ["data", "convert", "coco", str(tree[0]), str(tree[0] / "out")]
-    result = CliRunner().invoke(main, [*arguments, "-c", "cat", "-c", "cat"])
+    result = run(*arguments, "-c", "cat", "-c", "cat")
     assert result.exit_code == 1 and not (tree[0] / "out").exists()
     assert result.output == "Error: a category is named twice: cat, cat\n"
 
@@ -238,11 +227,11 @@ def test_the_command_checks_the_masks_of_all_categories(tree):
     )
     opened(tree)
     arguments = ["data", "check", "coco", str(tree[0])]
-    result = CliRunner().invoke(main, arguments)
+    result = run(*arguments)
     assert result.exit_code == 1 and "annotation 5 holds neither" in result.output
     assert "3 images examined, 1 problems" in result.output
-    assert CliRunner().invoke(main, [*arguments, "-c", "cat"]).exit_code == 0
-    strict = CliRunner().invoke(main, [*arguments, "--strict"])
+    assert run(*arguments, "-c", "cat").exit_code == 0
+    strict = run(*arguments, "--strict")
     assert strict.exit_code == 1 and "annotation 5 holds neither" in strict.output
 
 
@@ -337,7 +326,7 @@ def test_what_is_left_out_is_said_before_the_work_goes_on(coco, tmp_path, capsys
     split = CocoSplit(root, "train")
     split.print_problems()
     assert len(capsys.readouterr().out.splitlines()) == len(split.problems) > 0
-    result = run("convert", "coco", root, tmp_path / "out")
+    result = run("data", "convert", "coco", root, tmp_path / "out")
     first, *_, last = result.output.splitlines()
     assert result.exit_code == 1 and split.problems[0] == first
     assert "has no image with cat" in last and not (tmp_path / "out").exists()
@@ -361,7 +350,9 @@ def test_annotations_that_share_an_id_are_all_used_and_named(coco, tmp_path):
     split = CocoSplit(root, "train")
     assert split.image_ids("cat") == [1, 2]
     assert "annotation 1 has the id of an earlier one; both are used" in split.problems[0]
-    assert run("convert", "coco", root, tmp_path / "out").output.startswith(split.problems[0])
+    assert run("data", "convert", "coco", root, tmp_path / "out").output.startswith(
+        split.problems[0]
+    )
 
 
 @pytest.mark.parametrize("other", ["cat", " Cat", "CAT ", "cat\t"])

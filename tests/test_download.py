@@ -15,7 +15,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from helpers import run
 from misbehaving import running
 from PIL import Image
 
@@ -23,7 +23,6 @@ from tutorial_lib.data import download
 from tutorial_lib.data.download import RemoteFile, fetch_files
 from tutorial_lib.data.voc import VocTree, label_png, read_sbd_mask
 from tutorial_lib.errors import InputError
-from tutorial_tools.cli import main
 
 BODY = bytes(range(256)) * 800
 
@@ -259,13 +258,9 @@ def coco_server(server, tmp_path, monkeypatch):
     return server
 
 
-def run(*arguments):
-    return CliRunner().invoke(main, ["data", *arguments])
-
-
 def test_the_command_fetches_only_the_images_with_cats(coco_server, tmp_path):
     coco_server.mishaps["/images/3.jpg"] = ["wrong"]
-    arguments = ["fetch", "coco-cats", "--mirror", coco_server.url, "--split", "train"]
+    arguments = ["data", "fetch", "coco-cats", "--mirror", coco_server.url, "--split", "train"]
     result = run(*arguments)
     assert result.exit_code == 0, result.output
     assert "train: 5 images with cat\nfiles to fetch: 5 (818kB)" in result.output
@@ -274,10 +269,10 @@ def test_the_command_fetches_only_the_images_with_cats(coco_server, tmp_path):
                      "instances_train2017.json"]  # fmt: skip
     coco_server.requests.clear()
     assert run(*arguments).exit_code == 0 and not coco_server.requests
-    result = run("list")
+    result = run("data", "list")
     assert "coco-cats  COCO 2017" in result.output and "5 of 123,287 images" in result.output
     assert "(not here; `tutorial data fetch voc2012`" in result.output
-    result = run("fetch", "imagenet")
+    result = run("data", "fetch", "imagenet")
     assert result.exit_code == 1 and "choose one of mnist, coco" in result.output
 
 

@@ -12,11 +12,10 @@ import sys
 
 import nbformat
 import pytest
-from click.testing import CliRunner
+from helpers import run
 
 from tutorial_lib import CHECKOUT
 from tutorial_tools import canonical, classroom, grading, handout, report, runner
-from tutorial_tools.cli import main
 
 NBGRADER = CHECKOUT / "build" / "nbgrader"
 NAME = "01_first"
@@ -110,7 +109,7 @@ def course(chapter, tmp_path):
 
 def grade(folder, timeout=10):
     """Return the rows of `tutorial grade` by student, and what it said meanwhile."""
-    result = CliRunner().invoke(main, ["grade", str(folder), "--timeout", str(timeout)])
+    result = run("grade", folder, "--timeout", timeout)
     assert result.exit_code == 0, result.output
     rows = csv.DictReader(io.StringIO(result.stdout))
     return {row["student"]: row for row in rows}, result.stderr
@@ -177,7 +176,7 @@ def test_nobody_is_left_out(chapter, tmp_path, monkeypatch):
     (folder / "dan.pdf").write_bytes(b"%PDF")
     (folder / "eve.ipynb").write_text("no notebook", encoding="utf-8")
     monkeypatch.setattr(grading, "_run", lambda steps, command: None)
-    result = CliRunner().invoke(main, ["grade", str(folder)])
+    result = run("grade", folder)
     rows = [line.split(",") for line in result.stdout.splitlines()[1:]]
     missing = [NAME, "0", "3", "no notebook of this chapter"]
     assert [row[:5] for row in rows] == [
@@ -189,11 +188,9 @@ def test_nobody_is_left_out(chapter, tmp_path, monkeypatch):
         ["eve", "", "0", "", "it cannot be read as a notebook (NotJSONError)"],
         ["eve", *missing],
     ]
-    (row,) = csv.DictReader(
-        io.StringIO(CliRunner().invoke(main, ["grade", str(folder / "cy")]).stdout)
-    )
+    (row,) = csv.DictReader(io.StringIO(run("grade", folder / "cy").stdout))
     assert (row["student"], row["reasons"]) == ("cy", "no notebook")
-    one = CliRunner().invoke(main, ["grade", str(folder / "ann")]).stdout.splitlines()
+    one = run("grade", folder / "ann").stdout.splitlines()
     assert one[1].startswith(f"hw,{NAME},3,3,")
 
 
@@ -240,7 +237,7 @@ def test_nbgrader_gives_the_points(course):
 
 
 def test_a_handout_has_blanks_and_graded_checks_but_no_solutions(tmp_path):
-    result = CliRunner().invoke(main, ["handout", str(tmp_path), "01", "04"])
+    result = run("handout", tmp_path, "01", "04")
     assert result.exit_code == 0, result.output
     for path in runner.find_notebooks(["01", "04"]):
         stored = report.read_json(path)
@@ -260,7 +257,7 @@ def test_a_handout_has_blanks_and_graded_checks_but_no_solutions(tmp_path):
             assert json.dumps(exercise.solution, ensure_ascii=False)[1:-1] not in text
         kept = [c["id"] for c in stored["cells"] if not canonical.is_solution(c)]
         assert [c["id"] for c in given["cells"] if not c["id"].endswith("-check")] == kept
-    again = CliRunner().invoke(main, ["handout", str(tmp_path), "01"])
+    again = run("handout", tmp_path, "01")
     assert again.exit_code == 1 and "exists; choose another folder" in again.output
 
 

@@ -4,19 +4,10 @@ import warnings
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from helpers import COLORS, one_line
+from PIL import Image, ImageCms, ImageOps
 
 from tutorial_lib.data.images import check_size, is_plain_jpeg, read_photograph
-from tutorial_lib.errors import InputError
-
-COLORS = np.repeat(np.repeat(np.random.default_rng(0).integers(0, 256, (3, 4, 3)), 10, 0), 10, 1)
-COLORS = COLORS.astype(np.uint8)  # (30, 40, 3), flat blocks that a JPEG keeps
-
-
-def one_line(call, message):
-    with pytest.raises(InputError, match=message) as caught:
-        call()
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp"])
@@ -29,6 +20,8 @@ def test_photographs_are_turned_upright_and_checked_against_the_annotation(
     Image.fromarray(COLORS).save(path, exif=exif, quality=95)
     upright = read_photograph(path)
     turned = (40, 30) if orientation >= 5 else (30, 40)
+    with Image.open(path) as file:
+        assert np.array_equal(upright, ImageOps.exif_transpose(file).convert("RGB"))
     assert upright.shape == (*turned, 3)
     check_size(path, upright, turned)
     hint = "EXIF orientation" if orientation >= 5 else "replace one of the two"

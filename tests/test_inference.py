@@ -3,17 +3,12 @@
 import keras
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image
 
 from tutorial_lib import inference
 from tutorial_lib.data.images import normalize
 from tutorial_lib.errors import InputError
-from tutorial_lib.inference import (
-    as_rgb,
-    predict_any_size,
-    predict_at_scale,
-    read_photograph,
-)
+from tutorial_lib.inference import as_rgb, predict_any_size, predict_at_scale, read_photograph
 
 RNG = np.random.default_rng(0)
 COLORS = RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8)
@@ -31,17 +26,6 @@ def save(tmp_path):
         return tmp_path / name
 
     return save
-
-
-def test_every_orientation_is_turned_as_pillow_would(save):
-    exif = Image.Exif()
-    for orientation in range(10):
-        exif[0x0112] = orientation
-        for name in ("a.png", "a.tif"):
-            path = save(COLORS, name, exif=exif)
-            with Image.open(path) as picture:
-                expected = np.asarray(ImageOps.exif_transpose(picture))
-            assert np.array_equal(read_photograph(path), expected)
 
 
 def test_a_mistyped_tag_does_not_keep_a_photograph_from_being_turned(save):
@@ -69,14 +53,11 @@ def test_pictures_of_32_bits_are_not_black(save, values, expected):
     assert read_photograph(save(values, "deep.tif"))[0, :, 1].tolist() == expected
 
 
-def test_gray_palette_cmyk_and_16_bit(save, tmp_path):
+def test_gray_palette_and_cmyk(save, tmp_path):
     gray = COLORS[..., 0]
     for name in ("gray.png", "gray.jpg"):
         image = read_photograph(save(gray, name))
         assert image.shape == (20, 30, 3) and np.array_equal(image[..., 0], image[..., 2])
-    deep = (gray.astype(np.uint16) << 8) + 255
-    image = read_photograph(save(deep, "deep.png"))
-    assert np.array_equal(image[..., 1], gray)
     flat = Image.new("RGB", (30, 20), (200, 30, 60))
     flat.convert("CMYK").save(tmp_path / "cmyk.jpg", quality=100)
     flat.quantize(4).save(tmp_path / "palette.png")
@@ -86,13 +67,10 @@ def test_gray_palette_cmyk_and_16_bit(save, tmp_path):
         assert np.abs(image.astype(int) - [200, 30, 60]).max() <= 6
 
 
-def test_transparent_pictures_lie_on_white(save):
-    rgba = np.dstack([COLORS, np.full((20, 30), 255, np.uint8)])
-    rgba[:10, ..., 3] = 0
-    for image in (read_photograph(save(rgba, "a.png")), as_rgb(rgba)):
-        assert (image[:10] == 255).all() and np.array_equal(image[10:], COLORS[10:])
-    half = as_rgb(np.array([[[0, 128]]], np.uint8))
-    assert half.tolist() == [[[127, 127, 127]]]
+def test_transparent_arrays_lie_on_white():
+    rgba = np.array([[[1, 2, 3, 0], [1, 2, 3, 255]]], np.uint8)
+    assert as_rgb(rgba).tolist() == [[[255, 255, 255], [1, 2, 3]]]
+    assert as_rgb(np.array([[[0, 128]]], np.uint8)).tolist() == [[[127, 127, 127]]]
 
 
 def test_what_is_no_photograph_is_one_line(tmp_path, save):

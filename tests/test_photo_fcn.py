@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from helpers import run
 from skimage import data as photos
 
 from tutorial_lib.data import records, voc
@@ -15,7 +15,6 @@ from tutorial_lib.errors import InputError
 from tutorial_lib.models import efficientnet_lite, photo_fcn
 from tutorial_lib.training import checkpoints
 from tutorial_lib.training import photo_fcn as training
-from tutorial_tools.cli import main
 
 REAL = os.environ.get("TUTORIAL_REAL_DATA")
 needs_real_data = pytest.mark.skipif(
@@ -86,7 +85,7 @@ def test_the_recipe_trains_saves_and_loads(tmp_path, monkeypatch):
 
 
 def test_the_recipe_says_what_is_missing(tmp_path):
-    result = CliRunner().invoke(main, ["pretrain", "voc", "--data", str(tmp_path)])
+    result = run("pretrain", "voc", "--data", tmp_path)
     assert result.exit_code != 0 and "holds no VOC2012" in result.output
 
 
@@ -96,7 +95,7 @@ def test_a_sticker_of_the_largest_object(tmp_path):
     Image.fromarray(photos.chelsea()).save(tmp_path / "chelsea.jpg")
     output = tmp_path / "cat.png"
     arguments = ["sticker", str(tmp_path / "chelsea.jpg"), "-o", str(output)]
-    result = CliRunner().invoke(main, arguments)
+    result = run(*arguments)
     assert result.exit_code == 0, result.output
     assert result.output.startswith(f"{output}: cat, ")
     assert max(Image.open(output).size) == 512
@@ -107,7 +106,5 @@ def test_nothing_to_cut_out_is_one_line(tmp_path):
     from sklearn.datasets import load_sample_image
 
     Image.fromarray(load_sample_image("china.jpg")).save(tmp_path / "temple.jpg")
-    result = CliRunner().invoke(
-        main, ["sticker", str(tmp_path / "temple.jpg"), "-o", str(tmp_path / "x.png")]
-    )
+    result = run("sticker", tmp_path / "temple.jpg", "-o", tmp_path / "x.png")
     assert result.exit_code != 0 and "finds no object" in result.output

@@ -61,16 +61,6 @@ def test_a_jpeg_with_a_damaged_end_can_be_decoded(tmp_path):
     assert np.abs(decoded.astype(int) - sample.image).mean() < 3
 
 
-def test_shuffling_is_the_same_for_the_same_seed(tmp_path):
-    records.write_records(some_samples(), tmp_path)
-
-    def order(seed):
-        return [record["id"].numpy() for record in records.read_records(tmp_path, seed)]
-
-    assert order(1) == order(1) != order(2)
-    assert sorted(order(1)) == sorted(order(None))
-
-
 def labeled(number, *classes):
     labels = np.zeros((30, 30), np.uint8)
     for row, label in enumerate(classes):
@@ -147,19 +137,6 @@ def test_reflection_padding():
     line = np.arange(4.0)[:, None, None] * np.ones((1, 4, 1))
     padded = pipeline.reflection_crop(line, -4, -4, 12).numpy()[:, 0, 0]
     assert padded.tolist() == [2, 3, 2, 1, 0, 1, 2, 3, 2, 1, 0, 1]
-
-
-@pytest.mark.parametrize("text", [None, "no json", '{"version": 0}'])
-def test_records_of_another_kind_are_refused(tmp_path, text):
-    if text is not None:
-        (tmp_path / records.INDEX).write_text(text)
-    with pytest.raises(InputError, match="convert the data set again"):
-        records.read_records(tmp_path)
-
-
-def test_no_samples_is_an_error(tmp_path):
-    with pytest.raises(InputError, match="is the split empty"):
-        records.write_records([], tmp_path)
 
 
 def test_cached_records_follow_their_sources(tmp_path, monkeypatch):

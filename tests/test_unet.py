@@ -18,11 +18,6 @@ from tutorial_lib.models.pretrained_unet import build_pretrained_unet
 from tutorial_lib.training import finetune, loop, losses, tensorboard
 
 
-def test_the_papers_net_has_31_million_parameters_by_arithmetic():
-    assert unet.count_parameters(channels=1, base_filters=64, depth=4, classes=2) == 31_030_658
-    assert unet.count_parameters(channels=3, base_filters=64, depth=4, classes=1) == 31_031_745
-
-
 @pytest.mark.parametrize("arguments", [(1, 4, 1, 2), (3, 5, 2, 1), (3, 12, 3, 1), (2, 3, 4, 7)])
 def test_the_arithmetic_agrees_with_the_built_net(arguments):
     channels, base, depth, classes = arguments
@@ -202,15 +197,6 @@ def test_scores_at_thresholds_agree_with_the_confusion_matrix(example):
         metrics.threshold_curve([(labels, p[:1])])
 
 
-def test_the_center_prior_finds_what_never_moves():
-    labels = np.zeros((4, 5, 6), np.uint8)
-    labels[:, 1:3, 2:4] = 1
-    labels[0, 4] = 1  # once is not often enough
-    labels[:, 0] = 255
-    prior = metrics.center_prior([(None, labels[:2]), (None, labels[2:])])
-    assert prior.shape == (5, 6) and prior[1:3, 2:4].all() and not prior[4].any()
-
-
 def test_what_was_learned_before_moves_more_slowly():
     net = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2), keras.layers.Dense(1)])
     before = net.get_weights()
@@ -256,19 +242,6 @@ def test_a_cat_in_a_photograph_is_found_offline():
     image = photographs.chelsea()
     cat = predict_any_size(finetune.load_cat_network(), image)[..., 0] > 0
     assert cat[:, :300].mean() > 0.8 and cat[:, -60:].mean() < 0.3
-
-
-@pytest.mark.parametrize(
-    ("size", "message"),
-    [
-        (190, "190 does not halve evenly 3 times; the nearest that do: 188 or 196"),
-        (60, "60 is too small for 3 levels; the smallest that works: 92"),
-        (-4, "-4 is too small for 3 levels; the smallest that works: 92"),
-    ],
-)
-def test_sizes_that_do_not_work_name_those_that_do(size, message):
-    with pytest.raises(InputError, match=f"input_size={message}"):
-        unet.valid_output_size(size, depth=3)
 
 
 def test_the_center_prior_is_the_best_of_all_cuts():

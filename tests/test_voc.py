@@ -5,27 +5,13 @@ import zlib
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from helpers import COLORS, one_line, run
 from PIL import Image
 
 from tutorial_lib.data import records
 from tutorial_lib.data.voc import VocTree, colormap, read_labels
-from tutorial_lib.errors import InputError
-from tutorial_tools.cli import main
 
 GRAYS = np.arange(256, dtype=np.uint8)[:, None].repeat(3, axis=1)
-COLORS = np.repeat(np.repeat(np.random.default_rng(0).integers(0, 256, (3, 4, 3)), 10, 0), 10, 1)
-COLORS = COLORS.astype(np.uint8)  # (30, 40, 3), flat blocks that a JPEG keeps
-
-
-def one_line(call, message):
-    with pytest.raises(InputError, match=message) as caught:
-        call()
-    assert "\n" not in str(caught.value)
-
-
-def run(*arguments):
-    return CliRunner().invoke(main, ["data", *map(str, arguments)])
 
 
 @pytest.fixture
@@ -81,8 +67,8 @@ def test_masks_that_are_not_of_voc_are_refused_wherever_they_are_read(
 ):
     write(voc)
     one_line(lambda: VocTree(voc).read("a"), f"a.png .*({message})")
-    assert "1 images examined, 1 problems" in run("check", "voc", voc).output
-    converted = run("convert", "voc", voc, tmp_path / "out")
+    assert "1 images examined, 1 problems" in run("data", "check", "voc", voc).output
+    converted = run("data", "convert", "voc", voc, tmp_path / "out")
     assert converted.exit_code == 1 and "a.png" in converted.output
 
 
@@ -132,7 +118,7 @@ def test_a_missing_list_names_those_that_are_there(voc):
     lists = voc / "ImageSets/Segmentation"
     (lists / "train.txt").rename(lists / "default.txt")
     one_line(lambda: VocTree(voc).ids("train"), "train.txt is missing.*there: default.txt")
-    assert run("check", "voc", voc, "--split", "default").exit_code == 0
+    assert run("data", "check", "voc", voc, "--split", "default").exit_code == 0
 
 
 def png(width, height, extra=b""):
@@ -204,13 +190,13 @@ def test_a_tree_is_found_from_any_of_its_folders(voc, tmp_path):
 
 def test_records_are_made_of_what_is_sound_and_the_rest_is_listed(voc, tmp_path):
     (voc / LIST).write_text("a\nb\n")
-    assert "2 images examined, 1 problems" in run("check", "voc", voc).output
-    arguments = ["convert", "voc", voc, tmp_path / "out", "--shards", "1"]
+    assert "2 images examined, 1 problems" in run("data", "check", "voc", voc).output
+    arguments = ["data", "convert", "voc", voc, tmp_path / "out", "--shards", "1"]
     result = run(*arguments)
     assert result.exit_code == 0, result.output
     assert "b.jpg is missing" in result.output
     assert "1 of 2 images converted, 1 problems" in result.output
     (record,) = records.read_records(tmp_path / "out")
     assert record["id"] == b"a" and np.array_equal(record["labels"], cat_mask())
-    result = run(*arguments[:3], tmp_path / "other", "--strict")
+    result = run(*arguments[:4], tmp_path / "other", "--strict")
     assert result.exit_code == 1 and "b.jpg is missing" in result.output

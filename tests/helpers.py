@@ -1,0 +1,23 @@
+"""What several test files need."""
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from tutorial_lib.errors import InputError
+from tutorial_tools.cli import main
+
+COLORS = np.random.default_rng(0).integers(0, 256, (3, 4, 3)).repeat(10, 0).repeat(10, 1)
+COLORS = COLORS.astype(np.uint8)  # (30, 40, 3), flat blocks that a JPEG keeps
+
+
+def one_line(call, message):
+    """Check that a call raises an InputError whose message is one line."""
+    with pytest.raises(InputError, match=message) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+
+
+def run(*arguments):
+    """Run the command `tutorial`."""
+    return CliRunner().invoke(main, [*map(str, arguments)])
