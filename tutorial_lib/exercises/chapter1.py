@@ -117,8 +117,8 @@ def aligned_padding(function) -> str:
         if after != max((o - 1) * s + k - i - before, 0):
             raise Wrong(f"{case} a padding of {after} after the image is more than needed.")
     return (
-        "When the number of zeros is odd, SAME puts the extra one at the other end, "
-        "which shifts one branch by a pixel."
+        "Alignment needs (k - 1) / 2 zeros before the image. `same` often puts fewer there, for "
+        "example 0 instead of 1 for i=8, k=3, s=2, which shifts one branch by a pixel."
     )
 
 
@@ -153,7 +153,7 @@ def dilated_stack(answer) -> str:
     if len(reached) < field:
         gaps = field - len(reached)
         raise Wrong(f"Your field spans {field} pixels, but {gaps} of them are never read.")
-    return f"It sees {field} pixels; without dilation three layers see 13."
+    return f"Its receptive field is {field} pixels; without dilation three layers see 13."
 
 
 @exercise("1.5")
@@ -172,7 +172,7 @@ def own_convolution(function) -> str:
             raise Wrong(f"{case} {_wrong_values(got, x, w, s, p)}")
     if not np.allclose(function(np.ones((2, 2), int), np.full((2, 2), 0.125), 1, 0), 0.5):
         raise Wrong("For integer pixels and weights of 1/8: your output cuts off the fractions.")
-    return "You have written a convolution layer. Only channels and training are still missing."
+    return "You have written a convolution layer. Only channels, a bias and training are missing."
 
 
 def _valid(x: np.ndarray, w: np.ndarray) -> np.ndarray:
