@@ -113,7 +113,7 @@ def start_page(copies: Iterable[Copy]) -> str:
 
 
 def open_lab(options: Iterable[str] = (), folder: Path = WORK) -> int:
-    """Open JupyterLab at the start page and return its exit status when it ends.
+    """Open JupyterLab at the start page; on Windows return its exit status when it ends.
 
     Our settings show Markdown files rendered, let sliders survive a reload, and ask for no news
     from the network.
@@ -124,6 +124,8 @@ def open_lab(options: Iterable[str] = (), folder: Path = WORK) -> int:
     command = [sys.executable, "-m", "jupyterlab", f"--LabApp.default_url={page}"]
     command += [f"--ServerApp.root_dir={folder.parent}", *options]
     environment = os.environ | {"JUPYTER_CONFIG_PATH": os.pathsep.join(paths)}
+    if os.name == "posix":  # JupyterLab takes the place of this process, signals included
+        os.execve(sys.executable, command, environment)
     return subprocess.run(command, env=environment).returncode
 
 
