@@ -11,7 +11,6 @@ Both are trained on digits 1, 5 and 6 and evaluated on the same validation and t
 from __future__ import annotations
 
 import argparse
-import math
 from types import SimpleNamespace
 
 import numpy as np
@@ -38,11 +37,11 @@ def main() -> None:
     from tutorial_lib.models.autoencoder import build_autoencoder
     from tutorial_lib.training.autoencoder import train_autoencoder
 
-    dataset = "mnist" if options.mnist else "bundled"
-    digits = load_digits(dataset, options.mnist or "", digits=[1, 5, 6])
+    source = ("mnist", options.mnist) if options.mnist else ("bundled",)
+    digits = load_digits(*source, digits=[1, 5, 6])
     train, val, test = map(scaled, (digits.train_images, digits.val_images, digits.test_images))
     train = train[: options.count]
-    steps = math.ceil(len(train) / BATCH_SIZE)
+    steps = -(-len(train) // BATCH_SIZE)
     epochs = max(1, round(options.updates / steps))
 
     def errors(reconstruct) -> list[float]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tutorial_lib.data import data_home
-from tutorial_tools import canonical, runner
+from tutorial_tools import canonical, report, runner
 
 
 def best_times(contestants: dict[str, Callable], rounds: int) -> dict[str, float]:
@@ -36,11 +36,6 @@ def notebook_path(number: str) -> Path:
     return path
 
 
-def read_notebook(path: Path) -> dict:
-    """Return a notebook as nested dicts."""
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
 def link_caches(target: Path) -> None:
     """Give another data directory our scenes and records, but no network that was trained here."""
     (target / "cache").mkdir(parents=True, exist_ok=True)
@@ -50,15 +45,11 @@ def link_caches(target: Path) -> None:
 
 
 def execute(path: Path, output: Path) -> dict:
-    """Execute a notebook as `make run` does; return it in the form that git stores.
-
-    Raises:
-        SystemExit: if it does not run to its end.
-    """
+    """Execute a notebook as `make run` does; return it in the form that git stores, or exit."""
     result = runner.execute(path, output, {}, runner.CELL_TIMEOUT)
     if result.status != "passed":
         raise SystemExit(f"{result.name}: {result.summary()}")
-    return json.loads(canonical.canonical(read_notebook(output)))
+    return json.loads(canonical.canonical(report.read_json(output)))
 
 
 def differing_cells(first: dict, second: dict) -> list[str]:

@@ -1,8 +1,6 @@
 """How fast is the NumPy reference convolution? Ratios against TensorFlow and against loops.
 
-    python benchmarks/convolution.py
-
-The contestants take turns, and the best time of each counts.
+python benchmarks/convolution.py
 """
 
 from __future__ import annotations

@@ -50,10 +50,8 @@ def main() -> None:
     for seed in options.seeds:
         notebook.start("quick", seed=seed)
         sizes = {"train": settings["scenes"], "val": settings["validation"]}
-        tree, backbone = (
-            voc.VocTree(scenes.voc_tree(seed=seed, **sizes)),
-            pretrain.load_classifier(),
-        )
+        tree = voc.VocTree(scenes.voc_tree(seed=seed, **sizes))
+        backbone = pretrain.load_classifier()
         samples = list(tree.samples("val"))
         paths = [path for name in tree.ids("train") for path in tree.recipe(name).files]
         train = functools.partial(tree.samples, "train")
@@ -73,8 +71,7 @@ def main() -> None:
             stage = fcn_stages.Stage(1, longest - 1, rate)
             fcn_stages.train_stage(controls[-1], batches, stage)
         minutes = (time.process_time() - start) / 60
-        scores = [mean_iou(network, samples) for network in networks.values()]
-        scores += [mean_iou(network, samples) for network in controls]
+        scores = [mean_iou(network, samples) for network in [*networks.values(), *controls]]
         rows.append([values[band] for band in (0, 1) for _, values in scores])
         classes.append(scores[2][0].iou())
         print(row(f"seed {seed}, {minutes:.1f} min", rows[-1]), flush=True)

@@ -29,10 +29,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from common import differing_cells, execute, link_caches, notebook_path, read_notebook
+from common import differing_cells, execute, link_caches, notebook_path
 
 from tutorial_lib import CHECKOUT
 from tutorial_lib.figures.plotting import PALETTE
+from tutorial_tools import report
 
 SWAPPED = {"+": "-", "-": "+", "*": "+", "/": "*", "<": ">", ">": "<", "==": "!=", "!=": "=="}
 TRUTH = {"True": "False", "False": "True"}
@@ -134,7 +135,7 @@ def main() -> None:
         os.environ["TUTORIAL_DATA"] = str(directory / "data")
         for number in options.chapters:
             path = notebook_path(number)
-            notebook, original = read_notebook(path), execute(path, directory / "executed.ipynb")
+            notebook, original = report.read_json(path), execute(path, directory / "executed.ipynb")
             for cell_id, change in choose(notebook, options.count, options.seed):
                 verdict = judge(notebook, cell_id, change, original, directory)
                 verdicts[verdict] += 1

@@ -44,7 +44,7 @@ def main() -> None:
         minutes = (time.process_time() - start) / 60
         if options.keep:
             path = options.keep / f"fcn_photographs-{seed}.npz"
-            checkpoints.save_layers(photo_fcn.score_layers(network), path)
+            checkpoints.save_layers(network, photo_fcn.SCORES, path)
         scores = [network.get_layer(n).output for n in ("score_fc7", "fuse_pool4")]
         models = [
             keras.Model(network.inputs, fcn.upsample(x, stride))

@@ -36,7 +36,7 @@ def main() -> None:
     notebook.start("quick")
     import keras
 
-    from tutorial_lib.data import pipeline, records
+    from tutorial_lib.data import pipeline
     from tutorial_lib.inference import predict_any_size
     from tutorial_lib.models.pretrained_unet import build_pretrained_unet
     from tutorial_lib.training import finetune
@@ -44,9 +44,9 @@ def main() -> None:
     splits = {part: CocoSplit(options.tree, part) for part in ("train", "val")}
     samples = [splits["val"].read(i, ["cat"]) for i in splits["val"].image_ids("cat")]
     with tempfile.TemporaryDirectory() as name:
-        directory = Path(name) / "train"
         ids = splits["train"].image_ids("cat")
-        records.write_records((splits["train"].recipe(i, ["cat"]) for i in ids), directory)
+        recipes = (splits["train"].recipe(i, ["cat"]) for i in ids)
+        directory = _records(recipes, Path(name) / "train")
         train = pipeline.segmentation_batches(directory, 256, 256, 8)
         val = pipeline.segmentation_batches(_records(samples, Path(name) / "val"), 256, 256, 8)
         for label, mask in (
@@ -55,11 +55,13 @@ def main() -> None:
         ):
             matrix = metrics.evaluate_batches(val, metrics.constant_prediction(mask))
             print(f"{label}: {matrix.iou()[1]:.3f}")
+        drawn = CocoSplit(scenes.coco_tree(), "train")
+        cats = (drawn.read(i, ["cat"]) for i in drawn.image_ids("cat"))
         variants = {  # records, side, epochs, learning rate of the encoder as a share
             "random weights": (directory, options.size, options.epochs, 1.0),
             "encoder frozen": (directory, options.size, options.epochs, 0.0),
             "encoder fine-tuned": (directory, options.size, options.epochs, 0.1),
-            "encoder frozen, scenes": (_scenes(Path(name) / "scenes"), 128, 3, 0.0),
+            "encoder frozen, scenes": (_records(cats, Path(name) / "scenes"), 128, 3, 0.0),
         }
 
         def fresh(layer):
@@ -76,9 +78,8 @@ def main() -> None:
             network, start = build_pretrained_unet(), time.process_time()
             if factor == 1:
                 network = keras.models.clone_model(network, clone_function=fresh)
-            finetune.fine_tune(
-                network, folder, size=size, epochs=epochs, seed=seed, encoder_factor=factor
-            )
+            how = {"size": size, "epochs": epochs, "encoder_factor": factor}
+            finetune.fine_tune(network, folder, seed=seed, **how)
             minutes = (time.process_time() - start) / 60
             once, mirrored = ConfusionMatrix(2), ConfusionMatrix(2)
             for sample in samples:
@@ -88,11 +89,6 @@ def main() -> None:
                 mirrored.update(sample.labels, (there + back > 0).astype(int))
             scores = f"IoU {once.iou()[1]:.3f}, mirrored {mirrored.iou()[1]:.3f}"
             print(f"seed {seed}, {label}: {minutes:.1f} minutes, {scores}", flush=True)
-
-
-def _scenes(directory: Path) -> Path:
-    split = CocoSplit(scenes.coco_tree(seed=0), "train")
-    return _records((split.read(i, ["cat"]) for i in split.image_ids("cat")), directory)
 
 
 def _records(samples, directory: Path) -> Path:

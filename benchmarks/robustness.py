@@ -23,10 +23,10 @@ import time
 from pathlib import Path
 from xml.etree import ElementTree
 
-from common import link_caches, notebook_path, read_notebook
+from common import link_caches, notebook_path
 
 from tutorial_lib import CHECKOUT
-from tutorial_tools import canonical
+from tutorial_tools import canonical, report
 
 LIMITS = ["TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"]
 LIMITS += ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"]
@@ -96,7 +96,7 @@ def percent(distance: float) -> int:
 
 def write_tags(path: Path, largest: dict[str, float]) -> None:
     """Tag each figure of a trained network with its own tolerance."""
-    notebook = read_notebook(path)
+    notebook = report.read_json(path)
     for cell in notebook["cells"]:
         if cell["id"] in largest:
             tags = [tag for tag in cell["metadata"]["tags"] if not TAG.fullmatch(tag)]
@@ -113,7 +113,7 @@ def main() -> None:
     passed = True
     print("| notebook | variant | |\n|---|---|---|")
     for path in map(notebook_path, options.chapters):
-        notebook, largest = read_notebook(path), {}
+        notebook, largest = report.read_json(path), {}
         for name in options.only:
             verdict, distances = check(VARIANTS[name], path)
             passed &= verdict.startswith("passed")

@@ -78,12 +78,6 @@ def test_output_fills_up_step_by_step():
     assert [np.count_nonzero(~np.isnan(y)) for y in stamping] == [9, 15, 21, 25]
 
 
-def test_same_padding_of_an_even_input_is_on_one_side():
-    pixels = animation.slide(6, 3, s=2, p="SAME").pixels
-    assert pixels[0].any() and pixels[:, 0].any()
-    assert not pixels[-1].any() and not pixels[:, -1].any()
-
-
 def test_captions_tell_the_arithmetic():
     assert animation.slide(5, 3).caption(3) == "output (1, 0)"
     first = animation.slide(X, W).caption(0)
@@ -123,8 +117,8 @@ def test_the_description_names_the_geometry():
         "A kernel of 3×3 slides over an input of 5×5, padded by 1, with stride 2; at each position "
         "it gives one value of the output."
     )
-    same = animation.slide(6, 3, s=2, p="SAME").description
-    assert "padded by 0 above and left and by 1 below and right, with stride 2" in same
+    larger = animation.transposed_slide(2, 3, s=2, output_padding=1).description
+    assert "padded by 2 above and left and by 3 below and right, with stride 1" in larger
     transposed = animation.transposed_slide(2, 3, s=2).description
     assert "of 2×2 with a zero between neighbors, padded by 2, with stride 1" in transposed
     assert "a kernel of 3×3 with dilation 2 onto" in animation.stamping_slide(2, 3, d=2).description
@@ -136,8 +130,7 @@ def test_the_description_names_the_geometry():
         (lambda: animation.slide(3, 5), "does not fit into 3 pixels, padding included"),
         (lambda: animation.slide(X, 3), "numbers for both"),
         (lambda: animation.slide(np.ones((2, 3)), W), r"a square array, got the shape \(2, 3\)"),
-        (lambda: animation.slide(5, 3, p=-1), "padding is 0 or more"),
-        (lambda: animation.slide(5, 3, p="full"), "(before, after) or 'SAME'"),
+        (lambda: animation.slide(5, 3, p=-1), "p=-1 is impossible"),
         (lambda: animation.transposed_slide(4, 2, p=2), "use at most d (k - 1) = 1"),
         (lambda: animation.transposed_slide(3, 3, s=2, output_padding=2), "between 0 and s - 1"),
         (lambda: animation.slide(10**6, 3), "cells cannot be drawn, at most 64×64"),

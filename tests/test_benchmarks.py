@@ -14,6 +14,8 @@ import common  # noqa: E402
 import mutations  # noqa: E402
 import robustness  # noqa: E402
 
+from tutorial_tools import report  # noqa: E402
+
 SOURCE = '''\
 """A text that no reader of the chapter sees."""
 SIZE: int = 3  # three
@@ -47,7 +49,7 @@ def test_every_kind_of_change_is_made_and_compiles():
 
 
 def test_longer_draws_begin_with_shorter_ones_and_take_each_kind_in_turn():
-    notebook = common.read_notebook(common.notebook_path("02"))
+    notebook = report.read_json(common.notebook_path("02"))
     short, long = (mutations.choose(notebook, count, 0) for count in (10, 20))
     assert short == long[:10] and len({change.kind for _, change in short[:5]}) == 5
 

@@ -1,5 +1,6 @@
 """The check of the notebooks: what it lets pass and what it must not."""
 
+import re
 import subprocess
 import sys
 
@@ -38,6 +39,7 @@ NOISE = "import sys\nprint('text')\nprint('noise', file=sys.stderr)"
 CASES = {
     "same figure": ([], figure(), figure(), ""),
     "another image": ([], figure(), figure(last="0"), "image 0: differs by"),
+    "figure of a network": (["figure-within-80%"], figure(), figure(last="1.9"), ""),
     "alt text": ([], figure(), figure(alt="A line that falls, they say."), "alt text was"),
     "title": ([], figure(), figure(title="A lime"), "was '"),
     "size": ([], figure(), figure(size="(3, 4)"), "size was"),
@@ -118,6 +120,13 @@ def test_nbval_notices_what_changed_and_nothing_else(checked, name):
     if complaint and CASES[name][1] == figure():
         evidence = f"01_a-cell-{number}-0.png"
         assert evidence in found and (folder / "build" / "figures" / evidence).is_file()
+
+
+@pytest.mark.slow
+def test_how_far_the_figure_of_a_network_differs_is_noted(checked):
+    results = (checked[0] / "tests.xml").read_text(encoding="utf-8")
+    (noted,) = re.findall('<property name="figure 0" value="(.+?)"', results)
+    assert 0 < float(noted) < 0.8
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ def test_the_papers_unet():
 
 
 def test_any_unet():
-    net = unet.build_unet(60, base_filters=4, depth=2, batch_norm=True)
+    net = unet.build_unet(60, base_filters=4, depth=2)
     size = unet.valid_output_size(60, 2)
     assert net(np.zeros((1, 60, 60, 3))).shape == (1, size, size, 1)
 

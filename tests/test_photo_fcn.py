@@ -76,7 +76,7 @@ def test_the_recipe_trains_saves_and_loads(tmp_path, monkeypatch):
     records.write_records(samples[:6], folder, shards=1)
     lines = []
     trained = training.train_scores(folder, seed=0, echo=lines.append, epochs=1, batch_size=3)
-    checkpoints.save_layers(training.score_layers(trained), training.CHECKPOINT)
+    checkpoints.save_layers(trained, training.SCORES, training.CHECKPOINT)
     monkeypatch.setattr(training, "CHECKPOINT_SHA256", file_hash(training.CHECKPOINT))
     image = normalize(photos.chelsea()[:96, :128])[None]
     loaded = training.load_voc_network().model

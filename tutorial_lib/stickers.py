@@ -107,11 +107,9 @@ def clean_mask(mask: np.ndarray) -> np.ndarray:
 
 
 def on_checkerboard(sticker: np.ndarray, dark: bool = False) -> np.ndarray:
-    """Show a sticker in the middle of a square checkerboard, the usual sign of transparency.
+    """Show a sticker, uint8 (height, width, 4), in the middle of a square checkerboard.
 
-    Args:
-        sticker: uint8 (height, width, 4).
-        dark: Whether the board is dark, where a missing contour would be visible.
+    That is the usual sign of transparency. On a dark one, a missing contour would be visible.
 
     Returns:
         uint8 (side, side, 3), RGB.

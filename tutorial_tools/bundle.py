@@ -53,8 +53,6 @@ def make(
         out: The folder to make, or a file that ends in .zip.
         platforms: Keys of `PLATFORMS`; by default the system that this runs on.
         pythons: Versions such as 3.12; by default the version that this runs on.
-        echo: Called with lines that say what happens.
-        progress: Whether pip shows its progress.
 
     Raises:
         InputError: if `out` exists, a disk is too small, or a package has no wheel for a platform.

@@ -241,23 +241,20 @@ def pretrain(network: str, data: Path | None, coco, seed: int) -> None:
         _ship_autoencoders()
         return
     if network == "voc":
-        from tutorial_lib.training import photo_fcn
+        from tutorial_lib.training import photo_fcn as module
 
         data = data or data_home() / "voc" / "VOCdevkit"
-        photo_fcn.train_checkpoint(data, coco, seed, echo=click.echo)
-        click.echo(f"CHECKPOINT_SHA256 = {file_hash(photo_fcn.CHECKPOINT)!r}")
-        return
-    if network == "cats":
-        from tutorial_lib.training import finetune
+        module.train_checkpoint(data, coco, seed, echo=click.echo)
+    elif network == "cats":
+        from tutorial_lib.training import finetune as module
 
-        finetune.train_cat_checkpoint(coco or [data_home() / "coco"], seed, echo=click.echo)
-        click.echo(f"CHECKPOINT_SHA256 = {file_hash(finetune.CHECKPOINT)!r}")
-        return
-    from tutorial_lib.training import pretrain
+        module.train_cat_checkpoint(coco or [data_home() / "coco"], seed, echo=click.echo)
+    else:
+        from tutorial_lib.training import pretrain as module
 
-    accuracy = pretrain.train_classifier(echo=click.echo)
-    click.echo(f"accuracy on validation images: {accuracy:.3f}")
-    click.echo(f"CHECKPOINT_SHA256 = {file_hash(pretrain.CHECKPOINT)!r}")
+        accuracy = module.train_classifier(echo=click.echo)
+        click.echo(f"accuracy on validation images: {accuracy:.3f}")
+    click.echo(f"CHECKPOINT_SHA256 = {file_hash(module.CHECKPOINT)!r}")
 
 
 def _ship_autoencoders() -> None:
@@ -360,12 +357,7 @@ def animate(kind, output_padding: int, path: Path, **geometry: int) -> None:
         raise InputError("--output-padding goes with --transposed or --stamping")
     if kind:
         geometry["output_padding"] = output_padding
-    describe = {
-        None: animation.slide,
-        "transposed": animation.transposed_slide,
-        "stamping": animation.stamping_slide,
-    }[kind]
-    sliding = describe(**geometry)
+    sliding = getattr(animation, f"{kind}_slide" if kind else "slide")(**geometry)
     animation.save_gif(sliding, path)
     click.echo(f"{path}: {sliding.description}")
 
@@ -385,12 +377,9 @@ def list_data() -> None:
     for name, file in download.DATASETS.items():
         here = download.what_is_here(name, data_home())
         size = f"{file.size / 1e6:,.0f} MB{images.get(name, '')}"
-        state = (
-            here
-            if here == "here"
-            else f"{here or 'not here; '}`tutorial data fetch {name}`, {size}"
-        )
-        click.echo(f"{name:10} {file.terms} ({state})")
+        if here != "here":
+            here = f"{here or 'not here; '}`tutorial data fetch {name}`, {size}"
+        click.echo(f"{name:10} {file.terms} ({here})")
 
 
 @data.command()
@@ -497,11 +486,9 @@ def _records():
 @strict_option
 @click.option("--shards", type=click.IntRange(min=1), default=16, show_default=True)
 @click.option(
-    "--workers",
-    type=click.IntRange(1, 64),
+    "--workers", type=click.IntRange(1, 64), show_default="one per core",
     default=lambda: min(64, os.cpu_count() or 1),
-    show_default="one a core",
-)
+)  # fmt: skip
 def convert(kind, folder, output, split, categories, strict, shards, workers) -> None:
     """Convert a COCO or VOC tree to TFRecord files in OUTPUT.
 

@@ -24,7 +24,7 @@ from nbformat import NotebookNode
 from nbval.plugin import IPyNbCell
 
 from tutorial_lib.notebook import is_record
-from tutorial_tools.image_diff import EMBEDDED, compare_images, output_images
+from tutorial_tools.image_diff import EMBEDDED, blurred_distance, compare_images, output_images
 
 NUMBERS_TAG = re.compile(r"numbers-within-(\d+)%")
 # A number on its own: not the 2 of "conv2d", nor part of a longer one.
@@ -75,14 +75,15 @@ class CheckedCell(IPyNbCell):
             test = _with_close_numbers(test, ref, tolerance)
         plain_test, plain_ref = _without_embedded(test), _without_embedded(ref)
         same = super().compare_outputs(plain_test, plain_ref, skip_compare)
-        problems = compare_images(
-            output_images(ref),
-            output_images(test),
-            image_tolerance(tags),
-            self.evidence_path,
-            colors_vary=COLORS_TAG in tags,
-        )
+        stored, shown, share = output_images(ref), output_images(test), image_tolerance(tags)
+        vary = COLORS_TAG in tags
+        problems = compare_images(stored, shown, share, self.evidence_path, colors_vary=vary)
         self.comparison_traceback.extend(problems)
+        if share is not None:  # for benchmarks/robustness.py: how far figures of networks differ
+            for number, pair in enumerate(zip(stored, shown, strict=False)):
+                if pair[0].pixels.shape == pair[1].pixels.shape:
+                    distance = blurred_distance(*(image.pixels for image in pair))
+                    self.user_properties.append((f"figure {number}", f"{distance:.4f}"))
         return same and not problems
 
     def evidence_path(self, number: int) -> Path:

@@ -175,11 +175,9 @@ def execute(
     cell, so that an interrupted run leaves a partial notebook.
 
     Args:
-        source: The notebook to run; it is only read.
-        output: Where the executed notebook goes.
+        source, output: The notebook, which is only read, and where the executed one goes.
         parameters: Values for its `parameters` cell.
         timeout: Whole seconds that one cell may take.
-        progress: Show a bar over the cells.
 
     Raises:
         InputError: if the output cannot be written.
@@ -270,12 +268,10 @@ def run_notebooks(
     """Execute notebooks in order into `build/notebooks` and report to `build/report`.
 
     Args:
-        paths: The notebooks.
         parameters: Texts by name, as given on the command line.
         build: Folder for everything that is written.
         timeout: Whole seconds that one cell may take.
         echo: Called with one line before and after each notebook.
-        progress: Show a bar over the cells of each notebook.
 
     Returns:
         One result per notebook. After an interrupt the remaining ones are "not run".

@@ -27,11 +27,7 @@ def data_home() -> Path:
 
 
 def absolute(text: str, name: str) -> Path:
-    """Return the absolute path for a path that a user gave.
-
-    Args:
-        text: The path; it may be relative, or begin with `~`.
-        name: The option or variable it was given as, for the error message.
+    """Return the absolute path for one that a user gave as an option or variable `name`.
 
     Raises:
         InputError: if there is no such user, or the links in the path form a loop.

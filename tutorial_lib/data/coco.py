@@ -184,9 +184,7 @@ class CocoSplit:
     def recipe(self, image_id: int, categories: Sequence[str]) -> CocoRecipe:
         """Return what has to be read and drawn for one sample, without doing it.
 
-        Args:
-            image_id: COCO's id of the image.
-            categories: The names that get the labels 1, 2, 3, …; all else is 0, background.
+        The categories get the labels 1, 2, 3, …; all else is 0, background.
 
         Raises:
             InputError: if a category is unknown or named twice, or there are more than 254.
@@ -223,9 +221,7 @@ class CocoSplit:
     def check(self, image_ids: Iterable[int], categories: Sequence[str] = ()) -> Iterator[str]:
         """Read several images; yield a line for each thing in them that is damaged.
 
-        Args:
-            image_ids: COCO's ids.
-            categories: Whose annotations to examine; those of all if none is named.
+        Of the annotations, those of some categories are examined, or all if none is named.
         """
         wanted = {self._category(name) for name in categories or self.categories}
         for image_id in image_ids:
@@ -239,8 +235,6 @@ class CocoRecipe:
     """All that one sample is made from; small enough to hand to another process.
 
     Attributes:
-        image_id: COCO's id of the image.
-        path: The image's file.
         shape: (height, width) in the JSON file.
         annotations: Pairs of a label and an annotation, in the order in which they are drawn.
         source: The JSON file, for messages.
@@ -306,12 +300,8 @@ def segmentation_mask(segmentation, height: int, width: int, where: str) -> np.n
     """Turn COCO's polygons or run lengths into a mask: bool (height, width).
 
     Several polygons are parts of one object. Polygons of fewer than three points enclose nothing,
-    and are passed over. Run lengths come as numbers or as COCO's text.
-
-    Args:
-        segmentation: As in the JSON file.
-        height, width: Of the image, in pixels.
-        where: File and id, for the message.
+    and are passed over. Run lengths come as numbers or as COCO's text. `where` names file and id,
+    for the message.
 
     Raises:
         InputError: if it is neither, or its run lengths do not fill the image.

@@ -374,7 +374,6 @@ def unpack(archive: Path, folder: Path, select, echo: Callable[[str], None] = pr
     Args:
         archive, folder: From where to where.
         select: Returns a member's path below `folder` from its name; None leaves it out.
-        echo: Called with lines about what is done.
 
     Raises:
         InputError: if the archive is damaged or unsafe, or the folder cannot be written.

@@ -226,15 +226,10 @@ def as_rgb(image: np.ndarray) -> np.ndarray:
 
 
 def showcase(samples: Iterable[Sample], label: int, size: int) -> Sample:
-    """Return a square crop of the sample that shows a class best.
+    """Return a square crop, `size` pixels wide, of the sample that shows a class best.
 
     That is the sample with the most pixels of the class, preferably among those whose border does
     not cut the object off.
-
-    Args:
-        samples: At least one.
-        label: The class.
-        size: Side of the square in pixels.
     """
 
     def rank(sample: Sample) -> tuple[bool, int]:
@@ -247,12 +242,10 @@ def showcase(samples: Iterable[Sample], label: int, size: int) -> Sample:
 
 
 def crop_around(sample: Sample, mask: np.ndarray, size: int) -> Sample:
-    """Cut out a square with the mask at its center, or as near to it as the image allows.
+    """Cut out a square, `size` pixels wide, with the mask as near to its center as possible.
 
-    Args:
-        sample: Where the image is smaller than the square, all of it stays.
-        mask: bool (height, width); if it is empty, we crop at the center of the image.
-        size: Side of the square in pixels.
+    Where the image is smaller than the square, all of it stays. If the mask, bool (height, width),
+    is empty, we crop at the center of the image.
     """
     window = []
     for axis, side in enumerate(mask.shape):

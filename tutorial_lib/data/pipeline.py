@@ -86,8 +86,7 @@ def crop_batches(
     Args:
         folder: Records.
         size: Side of the crop in pixels.
-        batch_size: The last batch of an epoch may be smaller.
-        seed: Shuffle and augment with this seed.
+        batch_size, seed: As for `segmentation_batches`.
         scales: Scale each image by a random factor (lowest, highest) first.
         weights: float (records,), see `sampling_weights`; some images then come more often.
         keep: float (256,), see `keep_probabilities`; the labels of other pixels become void.
@@ -230,9 +229,7 @@ def class_pixels(folder: Path) -> np.ndarray:
 def sampling_weights(pixels: np.ndarray, power: float = 1.0) -> np.ndarray:
     """Return the inverse frequency of the rarest class of each record, to a power.
 
-    Args:
-        pixels: As `class_pixels` returns them.
-        power: 0 weighs all records alike.
+    The pixels come from `class_pixels`. A power of 0 weighs all records alike.
 
     Returns:
         float64 (records,); the frequency of a class is the share of records that contain it, and a
@@ -260,11 +257,8 @@ def keep_probabilities(pixels: np.ndarray, power: float) -> np.ndarray:
     """Return the share of pixels of each class to keep in a class-balanced subset of pixels.
 
     A loss over the subset is, in expectation, a loss with class weights 1 / frequency^power, so
-    the frequent background no longer dominates.
-
-    Args:
-        pixels: As `class_pixels` returns them.
-        power: 0 keeps all pixels; 1 makes all classes as frequent as the rarest.
+    the frequent background no longer dominates. The pixels come from `class_pixels`. A power of 0
+    keeps all of them, and 1 makes all classes as frequent as the rarest.
 
     Returns:
         float64 (256,): 1 for the rarest class, void and classes that do not occur.

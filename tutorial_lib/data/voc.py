@@ -85,11 +85,7 @@ def read_labels(path: Path) -> np.ndarray:
 
 
 def listed_names(path: Path, hint: str = "") -> list[str]:
-    """Read a list of image names, one a line.
-
-    Args:
-        path: A text file.
-        hint: What to do if it is missing.
+    """Read a list of image names, one a line; `hint` says what to do if it is missing.
 
     Raises:
         InputError: if it is missing or no text, or a line is no image name.
@@ -112,10 +108,7 @@ class VocTree:
     """A `VOC2012` folder with `JPEGImages`, `SegmentationClass` and `ImageSets/Segmentation`."""
 
     def __init__(self, root: str | Path):
-        """Open a tree.
-
-        Args:
-            root: The folder `VOC2012`, or one that holds it (`VOCdevkit`, say).
+        """Open `VOC2012`, or the tree in a folder that holds it (`VOCdevkit`, say).
 
         Raises:
             InputError: if no such tree is there.
@@ -191,12 +184,7 @@ class VocTree:
 
 @dataclass(frozen=True)
 class VocRecipe:
-    """The files that one sample is read from; small enough to hand to another process.
-
-    Attributes:
-        id: Its name.
-        image_path, labels_path: The photograph and its label PNG.
-    """
+    """The files that one sample is read from; small enough to hand to another process."""
 
     id: str
     image_path: Path
@@ -251,7 +239,6 @@ def add_sbd(raw: Path, tree: VocTree, progress: bool = False) -> int:
     Args:
         raw: SBD as unpacked: `cls/*.mat`, `img/*.jpg`, `train.txt`, `val.txt`.
         tree: VOC's.
-        progress: Show a bar.
 
     Raises:
         InputError: if a list, a mask or a photograph is missing or damaged.

@@ -94,27 +94,25 @@ class Slide:
         return f"{caption} = {products} = {self.results[step][row, column]:g}"
 
 
-def slide(i, k, s: int = 1, p=0, d: int = 1) -> Slide:
+def slide(i, k, s: int = 1, p: int = 0, d: int = 1) -> Slide:
     """Describe a convolution.
 
     Args:
         i: Input size, or the input itself, (i, i), to show its numbers.
         k: Kernel size, or the kernel itself, (k, k).
-        s, d: Stride and dilation.
-        p: Padding at each end, (before, after), or "SAME" for TensorFlow's rule.
+        s, p, d: Stride, padding at each end, dilation.
 
     Raises:
         InputError: as `convolution.output_size`, if only one of input and kernel has numbers, or
             if a grid is too large to be drawn.
     """
     i, x, k, w = _sizes_and_numbers(i, k)
-    padding = _padding(p, i, k, s, d)
-    output = convolution.output_size(i + sum(padding), k, s, 0, d)  # raises if it does not fit
-    _check_drawable(i + sum(padding), output * output, x)
+    output = convolution.output_size(i, k, s, p, d)  # raises if it does not fit
+    _check_drawable(i + 2 * p, output * output, x)
     pixels, y = np.ones((i, i), bool), None
     if x is not None:
-        y = convolution.conv2d(x[None, ..., None], w[..., None, None], s, (padding, padding), d)
-    return _gathering(i, "", pixels, x, k, w, y, output, s, padding, d)
+        y = convolution.conv2d(x[None, ..., None], w[..., None, None], s, p, d)
+    return _gathering(i, "", pixels, x, k, w, y, output, s, (p, p), d)
 
 
 def transposed_slide(i, k, s: int = 1, p: int = 0, d: int = 1, output_padding: int = 0) -> Slide:
@@ -441,17 +439,6 @@ def _check_drawable(side: int, steps: int, numbers) -> None:
         )
     if numbers is not None:
         player.check_frames(steps)
-
-
-def _padding(p, i: int, k: int, s: int, d: int) -> tuple[int, int]:
-    if isinstance(p, str):
-        if p.upper() != "SAME":
-            raise InputError(f"p={p!r} is not known; use a number, (before, after) or 'SAME'")
-        return convolution.same_padding(i, k, s, d)
-    before, after = (p, p) if np.ndim(p) == 0 else p
-    if min(before, after) < 0:
-        raise InputError(f"p={p} is impossible; padding is 0 or more")
-    return before, after
 
 
 def _covered(cells: np.ndarray, side: int) -> np.ndarray:

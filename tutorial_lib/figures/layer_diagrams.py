@@ -1,4 +1,7 @@
-"""Diagrams of layers: which input values an output value of a convolution depends on, and how."""
+"""Diagrams of layers: which input values an output value of a convolution depends on, and how.
+
+All take `title` and `alt` as `plotting.figure` and `plotting.show` do.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +56,6 @@ def show_receptive_fields(
     Args:
         stacks: One panel each, caption → (kernel, stride, dilation) of each layer, first first.
         size: Of the input.
-        title, alt: As for `plotting.figure` and `plotting.show`.
 
     Raises:
         InputError: if the kernels do not fit.
@@ -83,7 +85,6 @@ def show_gather_and_scatter(
         signal: Input of the convolution, on the left.
         x: Input of the transposed convolution, on the right.
         w, stride: The kernel and its stride, the same for both.
-        title, alt: As for `plotting.figure` and `plotting.show`.
     """
     k = len(w)
     outputs = output_size(len(signal), k, stride)

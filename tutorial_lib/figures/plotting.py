@@ -149,17 +149,12 @@ def show(
             display.display(display.Image(png, format="png", width=width, alt=alt, metadata=known))
         return
     if dpi == DPI:  # a drawing; at lower resolutions there are photographs or decoded images
-        png = _few_colors(png)
+        smaller = io.BytesIO()  # a palette takes a third of the bytes
+        quantize(Image.open(io.BytesIO(png))).save(smaller, "PNG", optimize=True)
+        png = smaller.getvalue()
     encoded = base64.b64encode(png).decode()
     bundle = {"image/png": encoded, **interactive(encoded, alt)}
     display.display(bundle, raw=True, metadata={"image/png": {"alt": alt, **known}})
-
-
-def _few_colors(png: bytes) -> bytes:
-    """Return the PNG of a drawing with a palette, which takes a third of the bytes."""
-    buffer = io.BytesIO()
-    quantize(Image.open(io.BytesIO(png))).save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()
 
 
 def quantize(image: Image.Image, colors: int = DRAWING_COLORS, kmeans: int = 0) -> Image.Image:

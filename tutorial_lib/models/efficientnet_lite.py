@@ -201,14 +201,6 @@ def published_name(layer: str) -> str:
     }
     if layer in fixed:
         return fixed[layer]
-    block, part = layer.removeprefix("block").split("_", 1)
-    number = int(block)
-    parts = {
-        "expand": "_expand_conv",
-        "expand_norm": "_bn0",
-        "depthwise": "_depthwise_conv",
-        "depthwise_norm": "_bn1",
-        "project": "_project_conv",
-        "project_norm": "_bn2",
-    }
-    return f"_blocks.{number}.{parts[part]}"
+    block, kind, *norm = layer.removeprefix("block").split("_")
+    number = ("expand", "depthwise", "project").index(kind)
+    return f"_blocks.{block}." + (f"_bn{number}" if norm else f"_{kind}_conv")

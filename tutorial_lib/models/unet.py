@@ -22,7 +22,6 @@ def build_unet(
     base_filters: int = 64,
     depth: int = 4,
     classes: int = 1,
-    batch_norm: bool = False,
 ) -> keras.Model:
     """Build the U-Net.
 
@@ -33,7 +32,6 @@ def build_unet(
         base_filters: Filters of the first level; each deeper level has twice as many.
         depth: Number of times the encoder halves the resolution; 4 in the paper.
         classes: Channels of the output: logits; 1 for one class against the background.
-        batch_norm: Normalize after each convolution, which the paper does not.
 
     Returns:
         A model from float32 (batch, input_size, input_size, channels) to logits
@@ -52,33 +50,27 @@ def build_unet(
     x = inputs = keras.Input((*sides, channels), name="image")
     skips = []
     for level in range(depth):
-        x = double_convolution(x, base_filters * 2**level, f"down{level + 1}", batch_norm)
+        x = double_convolution(x, base_filters * 2**level, f"down{level + 1}")
         skips.append(x)
         x = max_pool(x, f"down{level + 1}_pool")
-    x = double_convolution(x, base_filters * 2**depth, "bottom", batch_norm)
+    x = double_convolution(x, base_filters * 2**depth, "bottom")
     for level in reversed(range(depth)):
         x = up_convolution(x, base_filters * 2**level, f"up{level + 1}_upconv")
         x = copy_and_crop(skips[level], x, f"up{level + 1}")
-        x = double_convolution(x, base_filters * 2**level, f"up{level + 1}", batch_norm)
+        x = double_convolution(x, base_filters * 2**level, f"up{level + 1}")
     return keras.Model(inputs, output_convolution(x, classes, "logits"), name="unet")
 
 
-def double_convolution(x, filters: int, name: str, batch_norm: bool = False):
+def double_convolution(x, filters: int, name: str):
     """Apply two unpadded 3×3 convolutions, each followed by a ReLU.
 
     The initial weights are normal with standard deviation √(2/N) for N inputs (section 3).
     """
     check_whole_number("filters", filters)
     for number in (1, 2):
-        x = layers.Conv2D(
-            filters,
-            3,
-            kernel_initializer="he_normal",
-            use_bias=not batch_norm,
-            name=f"{name}_conv{number}",
-        )(x)
-        if batch_norm:
-            x = layers.BatchNormalization(momentum=0.9, name=f"{name}_norm{number}")(x)
+        x = layers.Conv2D(filters, 3, kernel_initializer="he_normal", name=f"{name}_conv{number}")(
+            x
+        )
         x = layers.ReLU(name=f"{name}_relu{number}")(x)
     return x
 

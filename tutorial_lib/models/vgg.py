@@ -102,7 +102,7 @@ def load_imagenet_vgg(depth: int = 16, weights: str | Path = "imagenet") -> kera
         published = read_published(depth, weights)
     kernels = [arrays[0] for arrays in published]
     side = math.isqrt(kernels[-3].shape[0] // kernels[-4].shape[3])
-    target = build_vgg(
+    model = build_vgg(
         depth,
         width=kernels[0].shape[3] / FILTERS[0],
         input_size=32 * side,
@@ -110,7 +110,11 @@ def load_imagenet_vgg(depth: int = 16, weights: str | Path = "imagenet") -> kera
         fc_units=kernels[-3].shape[1],
         imagenet_colors=True,
     )
-    return transplant(published, target)
+    targets = [layer for layer in model.layers if layer.weights]
+    for number, (layer, (kernel, bias)) in enumerate(zip(targets, published, strict=True)):
+        # The weights come from Caffe, which reads colors as blue, green, red.
+        layer.set_weights([kernel[:, :, ::-1] if number == 0 else kernel, bias])
+    return model
 
 
 def read_published(depth: int, path: str | Path) -> list[list[np.ndarray]]:
@@ -133,22 +137,6 @@ def read_published(depth: int, path: str | Path) -> list[list[np.ndarray]]:
     if [arrays[0].ndim for arrays in published] != dimensions:
         raise misfit
     return published
-
-
-def transplant(published: list[list[np.ndarray]], target: keras.Model) -> keras.Model:
-    """Set the weights of a VGG, layer by layer in order, from published ones; return the VGG.
-
-    Raises:
-        InputError: if the layers of the two differ.
-    """
-    targets = [layer for layer in target.layers if layer.weights]
-    shapes = [[w.shape for w in layer.weights] for layer in targets]
-    if [[w.shape for w in arrays] for arrays in published] != shapes:
-        raise InputError(f"the weights and {target.name} have different layers")
-    for number, (layer, (kernel, bias)) in enumerate(zip(targets, published, strict=True)):
-        # The weights come from Caffe, which reads colors as blue, green, red.
-        layer.set_weights([kernel[:, :, ::-1] if number == 0 else kernel, bias])
-    return target
 
 
 def convolution_blocks(x, depth: int, width: float, batch_norm: bool = False):

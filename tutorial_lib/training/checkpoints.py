@@ -151,15 +151,18 @@ def load_network(path: str | Path) -> SegmentationNetwork:
         ) from None
 
 
-def save_layers(layers: Sequence[keras.layers.Layer], path: Path) -> None:
-    """Write the weights of some layers, in half precision: a small file where most are frozen.
+def save_layers(network: keras.Model, prefix: str, path: Path) -> None:
+    """Write the weights of the layers whose names begin with a prefix, in half precision.
+
+    Where all other layers are frozen, this is a small file.
 
     Raises:
         InputError: if the file cannot be written.
     """
     arrays = {
         f"{layer.name}/{number}": weights.astype("float16")
-        for layer in layers
+        for layer in network.layers
+        if layer.name.startswith(prefix)
         for number, weights in enumerate(layer.get_weights())
     }
     buffer = io.BytesIO()
@@ -170,7 +173,7 @@ def save_layers(layers: Sequence[keras.layers.Layer], path: Path) -> None:
         raise cannot_write(path, error) from None
 
 
-def load_layers(layers: Sequence[keras.layers.Layer], path: Path, sha256: str) -> None:
+def load_layers(network: keras.Model, prefix: str, path: Path, sha256: str) -> None:
     """Load the weights that `save_layers` wrote.
 
     Raises:
@@ -178,7 +181,9 @@ def load_layers(layers: Sequence[keras.layers.Layer], path: Path, sha256: str) -
     """
     check_shipped(path, sha256)
     with np.load(path, allow_pickle=False) as arrays:
-        for layer in layers:
+        for layer in network.layers:
+            if not layer.name.startswith(prefix):
+                continue
             count = len(layer.get_weights())
             stored = [arrays[f"{layer.name}/{number}"] for number in range(count)]
             layer.set_weights([weights.astype("float32") for weights in stored])

@@ -16,6 +16,8 @@ from tutorial_lib.training.checkpoints import load_layers, save_layers
 
 CHECKPOINT = CHECKOUT / "data/checkpoints/unet_cats.npz"
 CHECKPOINT_SHA256 = "8ad10d15fa9484c39fa9e80d9b7da03e37e2b0d9d35e1a1b936bc05f5310134c"
+BATCH_SIZE = 8
+DECODER = "decoder"  # how the names of the layers begin that a frozen encoder leaves
 
 
 class FineTuningAdamW(keras.optimizers.AdamW):
@@ -57,8 +59,6 @@ def fine_tune(
     epochs: int,
     seed: int,
     encoder_factor: float = 0.0,
-    batch_size: int = 8,
-    rate: float = 2e-3,
 ) -> dict[str, list[float]]:
     """Train a U-Net with a pretrained encoder on records, and return the losses by epoch.
 
@@ -73,23 +73,21 @@ def fine_tune(
         encoder_factor: The learning rate of the encoder divided by that of the decoder. 0 keeps the
             encoder frozen. 1 trains the encoder like the decoder, as random weights need it. Below
             1, its batch normalizations stay frozen.
-        batch_size: Images per step.
-        rate: The highest learning rate.
     """
     pretrained = []
     for layer in network.layers:
-        if not layer.name.startswith("decoder"):
+        if not layer.name.startswith(DECODER):
             is_norm = isinstance(layer, keras.layers.BatchNormalization)
             layer.trainable = encoder_factor > 0 and (encoder_factor == 1 or not is_norm)
             pretrained += layer.trainable_variables
-    steps = -(-records.count(folder) // batch_size)
-    schedule = loop.warmup_cosine(rate, epochs * steps)
+    steps = -(-records.count(folder) // BATCH_SIZE)
+    schedule = loop.warmup_cosine(2e-3, epochs * steps)
     optimizer = FineTuningAdamW(schedule, pretrained, encoder_factor, weight_decay=1e-2)
     network.compile(optimizer, loss=losses.cross_entropy_and_dice)
 
     def stream(first: int, end: int):
         return pipeline.segmentation_batches(
-            folder, size, size, batch_size, seed, scales=(0.7, 1.8), epochs=(first, end)
+            folder, size, size, BATCH_SIZE, seed, scales=(0.7, 1.8), epochs=(first, end)
         )
 
     return loop.train(network, stream, epochs=epochs, steps=steps)
@@ -103,13 +101,8 @@ def load_cat_network() -> keras.Model:
             or the package with the encoder's weights is not installed.
     """
     network = build_pretrained_unet()
-    load_layers(decoder_layers(network), CHECKPOINT, CHECKPOINT_SHA256)
+    load_layers(network, DECODER, CHECKPOINT, CHECKPOINT_SHA256)
     return network
-
-
-def decoder_layers(network: keras.Model) -> list:
-    """Return the layers of a U-Net with a pretrained encoder that a frozen encoder leaves."""
-    return [layer for layer in network.layers if layer.name.startswith("decoder")]
 
 
 def train_cat_checkpoint(data: Iterable[Path], seed: int, echo: Callable = print) -> None:
@@ -129,4 +122,4 @@ def train_cat_checkpoint(data: Iterable[Path], seed: int, echo: Callable = print
     keras.utils.set_random_seed(seed)
     network = build_pretrained_unet()
     fine_tune(network, folder, size=384, epochs=60, seed=seed)
-    save_layers(decoder_layers(network), CHECKPOINT)
+    save_layers(network, DECODER, CHECKPOINT)

@@ -153,12 +153,11 @@ def border_weights(labels: np.ndarray, strength: float = 10.0, sigma: float = 5.
     return (weights + gaps * (labels == 0)).astype(np.float32)
 
 
-def with_border_weights(batches, strength: float = 10.0, sigma: float = 5.0):
+def with_border_weights(batches):
     """Return batches whose labels carry `border_weights`, for `border_weighted_cross_entropy`.
 
     Args:
         batches: tf.data pairs of images and uint8 labels (batch, height, width).
-        strength, sigma: As for `border_weights`.
 
     Returns:
         tf.data pairs of images and float32 (batch, height, width, 2): label, weight.
@@ -166,7 +165,7 @@ def with_border_weights(batches, strength: float = 10.0, sigma: float = 5.0):
     import tensorflow as tf
 
     def weights_of(labels):
-        return np.stack([border_weights(label, strength, sigma) for label in labels])
+        return np.stack([border_weights(label) for label in labels])
 
     def pack(images, labels):
         weights = tf.numpy_function(weights_of, [labels], tf.float32)

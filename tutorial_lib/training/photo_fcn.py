@@ -17,6 +17,7 @@ from tutorial_lib import CHECKOUT
 from tutorial_lib.data import pipeline, records, voc
 from tutorial_lib.data.coco import CocoSplit
 from tutorial_lib.data.images import Sample, resize_short_side
+from tutorial_lib.data.scenes import COCO_CATEGORIES
 from tutorial_lib.models import fcn
 from tutorial_lib.models.photo_fcn import build_photo_fcn
 from tutorial_lib.training.checkpoints import SegmentationNetwork, load_layers, save_layers
@@ -38,15 +39,7 @@ SETTINGS = {
     "smoothing": 0.1,
     "loss_weights": (0.3, 0.3, 1.0),  # of FCN-32s, 16s and 8s
 }
-# COCO's names of VOC's classes, where they differ.
-COCO_NAMES = {
-    "aeroplane": "airplane",
-    "diningtable": "dining table",
-    "motorbike": "motorcycle",
-    "pottedplant": "potted plant",
-    "sofa": "couch",
-    "tvmonitor": "tv",
-}
+SCORES = "score_"  # how the names of the trained layers begin
 
 
 def load_voc_network(stride: int = 8) -> SegmentationNetwork:
@@ -57,7 +50,7 @@ def load_voc_network(stride: int = 8) -> SegmentationNetwork:
             or the package with the backbone's weights is not installed.
     """
     model = build_photo_fcn(stride)
-    load_layers(score_layers(model), CHECKPOINT, CHECKPOINT_SHA256)
+    load_layers(model, SCORES, CHECKPOINT, CHECKPOINT_SHA256)
     return SegmentationNetwork(model, voc.CLASSES, SHORT_SIDE)
 
 
@@ -74,7 +67,7 @@ def training_samples(data: Path, coco: Iterable[Path] = ()) -> Iterator[Sample]:
     tree = voc.VocTree(data)
     for name in tree.ids("train"):
         yield resize_short_side(tree.read(name), SHORT_SIDE)
-    names = [COCO_NAMES.get(name, name) for name in voc.CLASSES[1:]]
+    names = [COCO_CATEGORIES[name][1] for name in voc.CLASSES[1:]]
     for root in coco:
         split = CocoSplit(root, "train")
         for sample in split.samples(split.image_ids(), names):
@@ -87,8 +80,7 @@ def train_scores(folder: Path, seed: int, echo: Callable = print, **changes) -> 
 
     Args:
         folder: Records of `training_samples`.
-        seed: Fixes every random choice.
-        echo: Called with a line per epoch.
+        seed, echo: Fixes every random choice; called with a line per epoch.
         changes: Replace some of `SETTINGS`.
     """
     settings = SETTINGS | changes
@@ -98,9 +90,8 @@ def train_scores(folder: Path, seed: int, echo: Callable = print, **changes) -> 
     factors = [stride // LABEL_STEP for stride in fcn.STRIDES]
     logits = [fcn.upsample(x, factor) for x, factor in zip(scores, factors, strict=True)]
     trained = keras.Model(network.inputs, logits)
-    chosen = score_layers(trained)
     for layer in trained.layers:
-        layer.trainable = layer in chosen
+        layer.trainable = layer.name.startswith(SCORES)
     pixels = pipeline.class_pixels(folder)
     steps = -(-len(pixels) // settings["batch_size"])
     batches = pipeline.crop_batches(
@@ -145,9 +136,4 @@ def train_checkpoint(data: Path, coco: Iterable[Path], seed: int, echo: Callable
     sources = [path for root in roots for path in sorted(root.rglob("*.j*")) if path.is_file()]
     folder = records.cached_records("photographs", sources, lambda: training_samples(data, coco))
     echo(f"{records.count(folder)} photographs")
-    save_layers(score_layers(train_scores(folder, seed, echo)), CHECKPOINT)
-
-
-def score_layers(network: keras.Model) -> list:
-    """Return the layers of a photo FCN that are trained."""
-    return [layer for layer in network.layers if layer.name.startswith("score_")]
+    save_layers(train_scores(folder, seed, echo), SCORES, CHECKPOINT)

@@ -232,10 +232,8 @@ def report_recipe(name: str, networks: dict[int, keras.Model], tree, limit: int 
     """Print the four scores of FCN-32s, 16s and 8s beside the published ones, in percent.
 
     Args:
-        name: The recipe.
-        networks: By stride.
+        name, networks, limit: As `train_recipe` takes and returns them.
         tree: VOC, whose list seg11valid is used if it has one, else val.
-        limit: Use at most so many images; 0 uses all.
 
     Returns:
         The confusion matrices by stride.

@@ -14,12 +14,7 @@ from tutorial_lib.figures import plotting
 
 
 def callbacks(name: str, images: np.ndarray, labels: np.ndarray) -> list[keras.callbacks.Callback]:
-    """Return callbacks that log a training afresh: graph, scalars, triples after each epoch.
-
-    Args:
-        name: Of the run.
-        images, labels: What the triples show; see `Triples`.
-    """
+    """Return callbacks that log a training afresh: graph, scalars, `Triples` after each epoch."""
     folder = data_home() / "cache" / "tensorboard" / name
     shutil.rmtree(folder, ignore_errors=True)
     # The graph that Keras would log of a Keras 3 model is one that TensorBoard cannot draw.
@@ -38,7 +33,6 @@ class Triples(keras.callbacks.Callback):
         """Make the callback.
 
         Args:
-            folder: For the log.
             images: float32 (n, height, width, 3), -1 to 1.
             labels: uint8 (n, out_height, out_width): 0, 1, 255 void; for the middle of the images.
         """
@@ -77,8 +71,8 @@ def triples(images: np.ndarray, labels: np.ndarray, logits: np.ndarray) -> np.nd
         logits: float32 (n, h, w).
 
     Returns:
-        uint8 (n, h, 3 w, 3): the picture; the mask, tinted; the prediction, tinted. The tints lie
-        on gray pictures, for blue on orange fur would look gray.
+        uint8 (n, h, 3 w, 3): the image; the mask, tinted; the prediction, tinted. The tints lie on
+        gray images, because blue on orange fur would look gray.
     """
     rows = []
     for image, label, logit in zip(
@@ -93,11 +87,11 @@ def triples(images: np.ndarray, labels: np.ndarray, logits: np.ndarray) -> np.nd
 
 
 def table(frames: list[np.ndarray], rows: int) -> list[np.ndarray]:
-    """Return the pictures of a grid: by row a picture, its mask, and what each frame predicts.
+    """Return the images of a grid: by row an image, its mask, and what each frame predicts.
 
     Args:
-        frames: As from `triples`, all of the same pictures: by epoch, or by net.
-        rows: At most how many of the pictures.
+        frames: As from `triples`, all of the same images: by epoch, or by network.
+        rows: At most how many of the images.
     """
     parts = [
         [np.split(frame[n], 3, axis=1) for frame in frames]
