@@ -264,9 +264,7 @@ def boundary_band(labels: np.ndarray, width: float) -> np.ndarray:
     Most pixels lie far from any boundary, so a score over all pixels hardly shows whether the
     boundaries are sharp. A score over this band does.
 
-    Args:
-        labels: As for `boundary_distance`.
-        width: Greatest distance from a boundary, in pixels.
+    The labels are those of `boundary_distance`; `width` is the greatest distance in pixels.
 
     Returns:
         bool (height, width).

@@ -142,7 +142,6 @@ def choose(
     """Return the settings of the profile.
 
     Args:
-        profile: "quick" or "full".
         quick, full: The settings of each profile; both must have the same names.
         overrides: Values that the reader has set. Zero or None keeps the profile's value.
 

@@ -180,7 +180,6 @@ def find_object(labels: np.ndarray, label: str, classes: Sequence[str]) -> np.nd
 
     Args:
         labels: Classes (height, width).
-        label: Name of the class.
         classes: All names, in the order of their numbers.
 
     Raises:

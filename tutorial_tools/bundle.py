@@ -108,7 +108,6 @@ def requirements(lock: str, platform: str, python: str) -> list[str]:
     left out.
 
     Args:
-        lock: The text of the lock file.
         platform: A key of `PLATFORMS`.
         python: A full version such as 3.12.4.
     """

@@ -32,7 +32,6 @@ class Copy:
     """A learner's copy of a chapter.
 
     Attributes:
-        path: Where it is.
         chapter: The stored notebook that it was made from.
         state: What the learner has done in it, in a few words.
         outdated: Whether the learner has changed it, and the chapter has changed since.

@@ -30,7 +30,6 @@ class Step:
     """A piece of code that is run.
 
     Attributes:
-        source: The code.
         limit: Seconds that it may take.
         cell: The student's code cell that it is or follows, counted from 1.
         exercise: The exercise that it answers or grades, if any.
@@ -110,7 +109,6 @@ def grade_class(
     Args:
         folders: Each holds a folder or a notebook per student, or is the folder of one student.
         limit: Seconds that a cell may take, unless it is the chapter's own.
-        echo: Called with lines on the progress.
     """
     chapters = [Chapter(path) for path in runner.find_notebooks()]
     students = [found for folder in folders for found in _submissions(folder, chapters)]

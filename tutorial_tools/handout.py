@@ -162,9 +162,7 @@ def _make_independent(cell: dict, folder: Path) -> None:
 def write_course(output: Path, names: Iterable[str] = ()) -> Iterator[Path]:
     """Write a course for nbgrader and an answer key, and yield each file.
 
-    Args:
-        output: The folder of the course.
-        names: Which chapters, as `runner.find_notebooks` takes them; empty for all.
+    `runner.find_notebooks` takes the names; without any, the course has all chapters.
 
     Raises:
         InputError: if one of the files exists, because a teacher may have changed it.

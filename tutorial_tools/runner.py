@@ -34,9 +34,7 @@ class Result:
     """The outcome of one notebook.
 
     Attributes:
-        name: File name without suffix.
         status: "not run", "running", "passed", "failed" or "interrupted".
-        seconds: Wall-clock time.
         output: The executed notebook, complete or partial.
         error: One line that names the cell and the error; empty if the notebook passed.
         device: The device that the notebook's banner names.
@@ -65,7 +63,6 @@ def find_notebooks(names: Iterable[str] = (), folder: Path = NOTEBOOKS) -> list[
 
     Args:
         names: Paths of notebooks, or starts of names of notebooks in `folder`; empty for all.
-        folder: Where the notebooks are.
 
     Raises:
         InputError: if a path is no file, a name fits no notebook, or there are no notebooks.
@@ -176,7 +173,6 @@ def execute(
 
     Args:
         source, output: The notebook, which is only read, and where the executed one goes.
-        parameters: Values for its `parameters` cell.
         timeout: Whole seconds that one cell may take.
 
     Raises:
@@ -269,7 +265,6 @@ def run_notebooks(
 
     Args:
         parameters: Texts by name, as given on the command line.
-        build: Folder for everything that is written.
         timeout: Whole seconds that one cell may take.
         echo: Called with one line before and after each notebook.
 

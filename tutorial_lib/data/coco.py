@@ -31,8 +31,6 @@ class CocoSplit:
     """One split of a COCO 2017 tree: `annotations/instances_<split>2017.json` and its images.
 
     Attributes:
-        annotations_path: The JSON file.
-        folder: The directory of the images.
         categories: Category name → COCO's id.
         problems: A line for each entry of the JSON file that is broken. All are left out, but
             for annotations that share an id, which nothing here depends on.

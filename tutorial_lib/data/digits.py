@@ -49,7 +49,6 @@ def load_digits(
     Args:
         dataset: "bundled" or "mnist".
         data_dir: Folder of `mnist.npz`, or its path; empty: `mnist/` in the data folder.
-        digits: The classes to keep.
         limit: Keep only the first `limit` digits per class in each set; 0 keeps all.
 
     Raises:

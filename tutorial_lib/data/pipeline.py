@@ -36,7 +36,6 @@ def segmentation_batches(
     reflection padding. Labels and output cover the same pixels.
 
     Args:
-        folder: Records.
         input_size, output_size: Sides of the network's input and output in pixels.
         batch_size: The last batch of an epoch may be smaller.
         seed: Shuffle and augment with this seed; None for validation.
@@ -84,8 +83,6 @@ def crop_batches(
     """Return shuffled, augmented square crops for a network whose output is as large as its input.
 
     Args:
-        folder: Records.
-        size: Side of the crop in pixels.
         batch_size, seed: As for `segmentation_batches`.
         scales: Scale each image by a random factor (lowest, highest) first.
         weights: float (records,), see `sampling_weights`; some images then come more often.

@@ -145,14 +145,11 @@ def write_records(
     Args:
         samples: `Sample`s, or recipes such as `CocoSplit.recipe`, whose `read` returns one and
             whose `files` are what it reads.
-        folder: Where to write.
-        shards: Number of files.
         workers: Threads; each writes one file at a time. Most of the time goes into decoding JPEG
             and compressing PNG, where Pillow does not hold Python's lock.
         tolerant: Skip damaged samples and list them in the index under "problems"; otherwise the
             first one raises an error.
         left_out: What the reader has left out already, one line per entry; listed first.
-        progress: Show a progress bar.
 
     Raises:
         InputError: if there are no samples, one is damaged, or the folder cannot be written or

@@ -54,9 +54,7 @@ def coco_tree(
     It holds `train2017/`, `val2017/` and `annotations/instances_{train,val}2017.json`.
 
     Args:
-        seed: Start of all random choices.
         train, val: Number of scenes in each split; no scene is in both.
-        spec: What the scenes look like.
         home: Folder for caches; by default `data_home()`.
 
     Raises:

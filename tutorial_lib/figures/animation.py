@@ -366,10 +366,6 @@ def play(sliding: Slide, *, title: str) -> None:
 
     It needs no network and no kernel: its frames and a small script are part of the notebook.
 
-    Args:
-        sliding: What to animate.
-        title: One sentence above it.
-
     Raises:
         InputError: if the animation would be too long or too large.
     """

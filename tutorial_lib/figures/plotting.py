@@ -120,7 +120,6 @@ def show(
     Every figure, animation and widget of the notebooks is displayed here.
 
     Args:
-        fig: As made by `figure`.
         alt: One sentence for a reader who cannot see the figure.
         dpi: Pixels per inch that are stored.
         interactive: For an animation or a widget: maps the figure's PNG, as base64, and the alt

@@ -28,7 +28,6 @@ def build_unet(
     Args:
         input_size: Side of the square input in pixels, or (height, width); see
             `valid_input_sizes`.
-        channels: Channels of the input.
         base_filters: Filters of the first level; each deeper level has twice as many.
         depth: Number of times the encoder halves the resolution; 4 in the paper.
         classes: Channels of the output: logits; 1 for one class against the background.

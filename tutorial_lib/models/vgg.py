@@ -39,7 +39,6 @@ def build_vgg(
         depth: 16 or 19 layers with weights.
         width: Factor on the number of filters.
         input_size: Side of the square input, a multiple of 32.
-        classes: Number of scores.
         fc_units: Neurons of fc6 and fc7, 4096 in the paper.
         dropout: Share of the neurons of fc6 and fc7 that are dropped in training.
         batch_norm: Normalize after each convolution, which the paper does not, because it is
@@ -81,7 +80,6 @@ def load_imagenet_vgg(depth: int = 16, weights: str | Path = "imagenet") -> kera
     of ImageNet. They also expect blue first, so we reverse the channels of the first kernel.
 
     Args:
-        depth: 16 or 19.
         weights: "imagenet" downloads half a gigabyte; or the path of a file as keras.applications
             publishes it, with the top.
 

@@ -34,7 +34,6 @@ def train_on_workers(
             mean over all pixels that are not void, as in `losses`.
         stream: Called with (first, end), returns the batches of these epochs, the same on each
             machine; the devices take turns at them.
-        epochs: Number of epochs.
         steps: Steps per epoch: batches, divided by the number of devices.
 
     Returns:

@@ -35,7 +35,6 @@ class Stage:
         rate: Learning rate of those.
         trainable: Which layers they train, one of `TRAINABLE`: "scores" keeps the backbone frozen,
             "late" freezes its first two blocks only, "all" trains everything.
-        decay: Weight decay.
     """
 
     warmup: int
@@ -108,7 +107,6 @@ def train_stage(network, batches_of, stage: Stage) -> dict[str, list[float]]:
     Args:
         network: As built by `fcn.build_fcn`; trained in place.
         batches_of: Called with the number of an epoch, from 0, returns its batches.
-        stage: How long, how fast, which layers.
 
     Returns:
         "loss" by epoch, the warm-up's first.
@@ -152,7 +150,6 @@ def batches_from(folder: Path, settings, seed: int, stride: int) -> Callable:
     """Return a function from the number of an epoch to its batches, for `train_stage`.
 
     Args:
-        folder: Records.
         settings: With `crop`, `scales` and `batch_size`, as `QUICK`; for imbalanced classes also
             with `rarity` and `thinning`, as `PHOTOS_QUICK`.
         seed: Of the whole run.
@@ -202,7 +199,6 @@ def evaluate_bands(
 
     Args:
         network: From a batch of images to logits.
-        samples: With `image` and `labels`.
         bands: Count only pixels that are at most so far from a boundary; 0 counts all.
         refine: Called with logits and image, returns better logits; for example a CRF.
     """

@@ -35,7 +35,6 @@ class FineTuningAdamW(keras.optimizers.AdamW):
             learning_rate: For all other weights: a number or a schedule.
             pretrained: The variables with the lower learning rate.
             factor: The lower learning rate divided by the other.
-            options: As for AdamW.
         """
         super().__init__(learning_rate, **options)
         self._pretrained = {id(variable) for variable in pretrained}
@@ -65,10 +64,7 @@ def fine_tune(
     Images are randomly scaled by 0.7 to 1.8, shifted, flipped and recolored.
 
     Args:
-        network: As built by `build_pretrained_unet`.
-        folder: Records.
         size: Side of the training images in pixels, a multiple of 32.
-        epochs: Number of epochs.
         seed: For the order of the images and their augmentation.
         encoder_factor: The learning rate of the encoder divided by that of the decoder. 0 keeps the
             encoder frozen. 1 trains the encoder like the decoder, as random weights need it. Below

@@ -64,11 +64,8 @@ def train(
     Args:
         model: Compiled, within `distributed.strategy().scope()` to use several GPUs.
         stream: Called with (first, end), returns the batches of these epochs one after the other.
-        epochs: How many in all.
-        steps: Batches per epoch.
         validation: Batches whose loss is measured after each epoch.
         checkpoint: File to save after each epoch, `*.keras`.
-        callbacks: More Keras callbacks.
 
     Returns:
         The losses by epoch, including those before an interruption.

@@ -34,7 +34,6 @@ class Recipe:
         momentum: Of stochastic gradient descent; 0 means Adam.
         decay: Weight decay, not of biases, whose learning rate is doubled as well; only with SGD.
         summed: The loss is the sum over all pixels of a batch, not their mean.
-        batch_size: Images per step.
         steps: Per stage.
         snapshot: Steps between two checkpoints.
         crop: Side of the square input. VOC's photographs, of at most 500 pixels, fit into 512.
@@ -157,8 +156,6 @@ def train_recipe(
     """Train FCN-32s, 16s and 8s by a recipe, from where an interrupted call ended.
 
     Args:
-        name: One of `RECIPES`.
-        backbone: As for `fcn.build_fcn`.
         tree: VOC, whose list train_aug is used if it has one, else train.
         validation: Batches whose loss is measured at each checkpoint.
         seed: Of the order of the images and of their augmentation.
