@@ -1,5 +1,8 @@
 """What several test files need."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -7,6 +10,10 @@ from click.testing import CliRunner
 from tutorial_lib.errors import InputError
 from tutorial_tools.cli import main
 
+REAL = Path(os.environ.get("TUTORIAL_REAL_DATA", "/nowhere")).resolve()
+needs_real_data = pytest.mark.skipif(
+    not REAL.is_dir(), reason="TUTORIAL_REAL_DATA names no folder of real photographs"
+)
 COLORS = np.random.default_rng(0).integers(0, 256, (3, 4, 3)).repeat(10, 0).repeat(10, 1)
 COLORS = COLORS.astype(np.uint8)  # (30, 40, 3), flat blocks that a JPEG keeps
 

@@ -1,10 +1,8 @@
 """Digits: the bundled ones, and MNIST as it is read from disk."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
+from helpers import REAL, needs_real_data
 
 from tutorial_lib.data.digits import load_digits, scaled
 from tutorial_lib.errors import InputError
@@ -39,11 +37,11 @@ def test_scaled_digits_are_network_input():
     np.testing.assert_allclose(images, [[[[0], [0.2]], [[0.4], [1]]]], rtol=1e-6)
 
 
-@pytest.mark.skipif("TUTORIAL_REAL_DATA" not in os.environ, reason="TUTORIAL_REAL_DATA is not set")
+@needs_real_data
 def test_bundled_digits_are_training_digits_of_mnist():
     # A network that was trained on `mnist` must therefore not be tested on `bundled`.
     bundled = load_digits()
-    whole = load_digits("mnist", str(Path(os.environ["TUTORIAL_REAL_DATA"]).resolve() / "mnist"))
+    whole = load_digits("mnist", str(REAL / "mnist"))
     assert len(whole.train_images) == 50_000 and len(whole.val_images) == 10_000
     train = {image.tobytes() for part in (whole.train_images, whole.val_images) for image in part}
     assert all(image.tobytes() in train for image in bundled.train_images)

@@ -1,11 +1,8 @@
 """The FCN for photographs: its network, its checkpoint and the recipe that makes it."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
-from helpers import run
+from helpers import REAL, needs_real_data, run
 from skimage import data as photos
 
 from tutorial_lib.data import records, voc
@@ -15,11 +12,6 @@ from tutorial_lib.errors import InputError
 from tutorial_lib.models import efficientnet_lite, photo_fcn
 from tutorial_lib.training import checkpoints
 from tutorial_lib.training import photo_fcn as training
-
-REAL = os.environ.get("TUTORIAL_REAL_DATA")
-needs_real_data = pytest.mark.skipif(
-    not REAL, reason="TUTORIAL_REAL_DATA is not set; it names a folder of real photographs"
-)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +58,7 @@ def test_a_missing_or_damaged_checkpoint_is_one_line(tmp_path, monkeypatch, cont
 @pytest.mark.slow
 @needs_real_data
 def test_the_recipe_trains_saves_and_loads(tmp_path, monkeypatch):
-    real = Path(REAL).resolve()
+    real = REAL
     monkeypatch.setenv("TUTORIAL_DATA", str(tmp_path))
     monkeypatch.setattr(training, "CHECKPOINT", tmp_path / "scores.npz")
     few = training.training_samples(real / "VOCdevkit", [real / "coco"])

@@ -5,19 +5,14 @@
 """
 
 import json
-import os
 import shutil
 from pathlib import Path
 
 import pytest
+from helpers import REAL, needs_real_data
 
 from tutorial_lib.data.coco import CocoSplit
 from tutorial_tools import runner
-
-REAL = os.environ.get("TUTORIAL_REAL_DATA")
-needs_real_data = pytest.mark.skipif(
-    not REAL, reason="TUTORIAL_REAL_DATA is not set; it names a folder of real photographs"
-)
 
 
 def run_notebook(name, output, **parameters):
@@ -50,7 +45,7 @@ def printed(result):
 )
 def test_a_notebook_on_real_data(tmp_path, monkeypatch, name, dataset, folder, options, expected):
     monkeypatch.setenv("TUTORIAL_DATA", str(tmp_path / "data"))
-    data_dir = str(Path(REAL).resolve() / folder)
+    data_dir = str(REAL / folder)
     result = run_notebook(name, tmp_path, dataset=dataset, data_dir=data_dir, **options)
     assert result.status == "passed", result.error
     assert expected in printed(result)
@@ -76,7 +71,7 @@ def test_bad_input_is_one_line_in_the_report(tmp_path, name, parameters, message
 @needs_real_data
 def test_a_corrupt_photograph_is_named_and_leaves_no_records(tmp_path, monkeypatch):
     monkeypatch.setenv("TUTORIAL_DATA", str(tmp_path / "data"))
-    source = Path(REAL).resolve() / "voc_cats_as_coco"
+    source = REAL / "voc_cats_as_coco"
     shutil.copytree(source / "annotations", tmp_path / "coco" / "annotations")
     for name in ("train", "val"):
         split = CocoSplit(source, name)

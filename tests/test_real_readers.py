@@ -4,11 +4,11 @@
 these tests are skipped.
 """
 
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import REAL, needs_real_data
 from pycocotools.coco import COCO
 
 from tutorial_lib.data import records
@@ -17,15 +17,12 @@ from tutorial_lib.data.images import read_photograph
 from tutorial_lib.data.voc import VocTree
 from tutorial_lib.errors import InputError
 
-REAL = os.environ.get("TUTORIAL_REAL_DATA")
-pytestmark = pytest.mark.skipif(
-    not REAL, reason="TUTORIAL_REAL_DATA is not set; it names a folder of real photographs"
-)
+pytestmark = needs_real_data
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_every_annotation_is_drawn_as_pycocotools_draws_it(split):
-    tree = CocoSplit(Path(REAL) / "coco", split, strict=True)
+    tree = CocoSplit(REAL / "coco", split, strict=True)
     official, crowds = COCO(str(tree.annotations_path)), 0
     for image_id in tree.image_ids():
         for annotation in tree.annotations(image_id):
@@ -38,17 +35,17 @@ def test_every_annotation_is_drawn_as_pycocotools_draws_it(split):
 def test_no_image_is_damaged():
     for name, categories in (("coco", ["person", "cat"]), ("voc_cats_as_coco", ["cat"])):
         for split in ("train", "val"):
-            tree = CocoSplit(Path(REAL) / name, split)
+            tree = CocoSplit(REAL / name, split)
             assert list(tree.check(tree.image_ids(), categories)) == []
 
 
 def test_voc_has_the_colors_of_the_bit_rule():
-    tree = VocTree(Path(REAL) / "VOCdevkit")
+    tree = VocTree(REAL / "VOCdevkit")
     assert list(tree.check("val")) == []
 
 
 def test_records_of_real_photographs_are_the_files_themselves(tmp_path):
-    tree = CocoSplit(Path(REAL) / "voc_cats_as_coco", "val")
+    tree = CocoSplit(REAL / "voc_cats_as_coco", "val")
     recipes = [tree.recipe(number, ["cat"]) for number in tree.image_ids("cat")]
     assert records.write_records(recipes, tmp_path, shards=3) == 79
     photographs = sum(recipe.path.stat().st_size for recipe in recipes)
@@ -58,7 +55,7 @@ def test_records_of_real_photographs_are_the_files_themselves(tmp_path):
     assert not records.find_damage(tmp_path)
 
 
-CASES = Path(REAL or "/nowhere").parent / "cases"
+CASES = REAL.parent / "cases"
 
 
 @pytest.mark.skipif(not CASES.is_dir(), reason="no folder `cases` beside TUTORIAL_REAL_DATA")

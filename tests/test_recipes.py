@@ -1,23 +1,17 @@
 """VGG-16 and VGG-19 from files as keras.applications publishes them, and the papers' recipes."""
 
-import os
 from dataclasses import replace
-from pathlib import Path
 
 import h5py
 import keras
 import numpy as np
 import pytest
+from helpers import REAL, needs_real_data
 
 from tutorial_lib.data import voc
 from tutorial_lib.errors import InputError
 from tutorial_lib.models import backbones, fcn, vgg
 from tutorial_lib.training import recipes
-
-REAL = os.environ.get("TUTORIAL_REAL_DATA")
-photographs = pytest.mark.skipif(
-    not REAL, reason="TUTORIAL_REAL_DATA is not set; it names a folder of real photographs"
-)
 
 
 def publish(path, depth, filters=8, units=16, classes=10, side=7):
@@ -110,10 +104,10 @@ def home(tmp_path, monkeypatch):
 
 @pytest.fixture
 def tree():
-    return voc.VocTree(Path(REAL).resolve() / "VOCdevkit")
+    return voc.VocTree(REAL / "VOCdevkit")
 
 
-@photographs
+@needs_real_data
 @pytest.mark.parametrize("name", recipes.RECIPES)
 def test_every_recipe_takes_two_steps(home, tree, name, capsys):
     depth = 19 if name == "cnn-tutorials" else 16
@@ -144,7 +138,7 @@ class Killed(Exception):
     """Stands for a process that is killed."""
 
 
-@photographs
+@needs_real_data
 def test_a_recipe_goes_on_after_a_kill_with_the_same_bits(home, tree, monkeypatch):
     backbone = backbones.load_backbone("vgg16", publish(home / "vgg.h5", 16))
     options = {"limit": 3, "steps": 3, "snapshot": 1, "crop": 64}
