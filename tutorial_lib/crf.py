@@ -12,7 +12,7 @@ is one matrix product. If every pixel is an anchor the sum is exact; else it is 
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage
+from scipy import ndimage, special
 
 from tutorial_lib.errors import InputError
 
@@ -133,8 +133,6 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     Raises:
         InputError: if the largest of the logits is infinite or NaN.
     """
-    largest = logits.max(axis=-1, keepdims=True)
-    if not np.isfinite(largest).all():
+    if not np.isfinite(logits.max(axis=-1)).all():
         raise InputError("the logits must be finite numbers; did the training diverge?")
-    powers = np.exp(logits - largest)
-    return powers / powers.sum(axis=-1, keepdims=True)
+    return special.softmax(logits, axis=-1)
