@@ -290,7 +290,7 @@ WRONG = [
     ("2.4", product(1, 2, 3, 2, 1) / 81, "divided by the sum"),
     ("2.4", product(0, 0.5, 1, 0.5, 0), "one pixel further out"),
     ("2.4", product(1, 1, 1, 1, 1), "Equal weights"),
-    ("2.4", product(0.2, 0.6, 1, 0.6, 0.2), "your phase sums are 0.64"),
+    ("2.4", product(0.2, 0.6, 1, 0.6, 0.2), "your sums are 0.64"),
     ("2.5", lambda x, r: x.reshape(len(x) * r, -1), "did not move anything"),
     ("2.5", lambda x, r: blocks(x, r, (0, 3, 1, 2)), "exchanged a and b"),
     ("2.5", lambda x, r: blocks(x, r, (2, 0, 3, 1)), "one large image per channel"),

@@ -23,7 +23,7 @@ def own_scattering(function) -> str:
             raise Wrong(f"For i={i}, k={k}, s={s} {_wrong_sums(got, x, w, s)}")
     if not np.allclose(function(np.ones((1, 1), int), np.full((1, 1), 0.5), 1), 0.5):
         raise Wrong("For integer pixels and weights of 1/2: your output cuts off the fractions.")
-    return "A transposed convolution does no more than this loop."
+    return "Without padding and channels, a transposed convolution is this loop."
 
 
 @exercise("2.2")
@@ -87,9 +87,9 @@ def triangle_of_three(answer) -> str:
         otherwise = "Equal weights repeat each input; they should fall toward the neighbors."
     sums = _phase_sums(kernel, 3)
     if not np.allclose(sums, 1) and np.allclose(kernel, kernel.T):
-        otherwise += f" Weights three apart add up to 1; your phase sums are {_listed(sums)}."
+        otherwise += f" Weights three apart add up to 1; your sums are {_listed(sums)}."
     expect_close(kernel, right, hints, otherwise)
-    return "Each input keeps its value, and its neighbors are mixed in thirds."
+    return "Each input keeps its value; the pixels between two inputs mix them in thirds."
 
 
 @exercise("2.5")
