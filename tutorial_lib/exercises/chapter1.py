@@ -95,7 +95,7 @@ def alexnet(answer) -> str:
         6: "That is the most that gives 55; look for the least.",
     }
     expect(zeros, 3, hints, "For 55 outputs the kernel takes 54 steps: 224 + zeros - 11 ≥ 54·4.")
-    return "224 + 3 = 227, the input size that most implementations of AlexNet use."
+    return "224 + 3 = 227, the input size that the implementation of AlexNet in Caffe uses."
 
 
 @exercise("1.4")
