@@ -31,7 +31,7 @@ PAGE = """\
   .reveal :is(h1, h2, h3) {{ line-height: 1.2; margin: 0 0 0.6em }}
   .reveal :is(p, ul, ol, table) {{ text-align: left }}
   .reveal .finding {{ font-size: 20px; padding: 0 50px }} .reveal .finding p {{ margin: 0.3em 0 }}
-  .reveal :is(.long, table) {{ font-size: 19px }}
+  .reveal .long {{ font-size: 19px }} .reveal table {{ font-size: 17px }}
   .reveal table {{ border-collapse: collapse }} .reveal :is(td, th) {{ padding: 0.1em 0.7em }}
   .reveal math[display="block"] {{ font-size: 22px }}
   .reveal section > img.r-stretch {{ max-width: 100%; object-fit: contain }}

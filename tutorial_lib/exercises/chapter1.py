@@ -117,7 +117,7 @@ def aligned_padding(function) -> str:
         if after != max((o - 1) * s + k - i - before, 0):
             raise Wrong(f"{case} a padding of {after} after the image is more than needed.")
     return (
-        "Alignment needs (k - 1) / 2 zeros before the image. `same` often puts fewer there, for "
+        "Alignment needs (k - 1) / 2 zeros before the image. SAME often puts fewer there, for "
         "example 0 instead of 1 for i=8, k=3, s=2, which shifts one branch by a pixel."
     )
 

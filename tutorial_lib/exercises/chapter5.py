@@ -30,7 +30,7 @@ def convolution_kernel(answer) -> str:
     }
     otherwise = "No number changes and none moves: only the shape of the array is new."
     expect_close(kernel, matrix.reshape(right), hints, otherwise)
-    return "No weight changes. The matrix of a fully connected layer is a kernel in another shape."
+    return "The matrix of a fully connected layer is a kernel; only the shape of the array changes."
 
 
 @exercise("5.2")
@@ -131,7 +131,7 @@ def mean_over_valid_pixels(answer) -> str:
     half = answer(np.full((1, 3), 2.0), np.array([[3, 255, 255]], np.uint8))
     otherwise = "One valid pixel that costs 2 has a mean of 2, whatever the size of the array."
     expect_close(half, 2, {}, otherwise)
-    return "Because of this division all labeled pixels of a batch count alike, void or no void."
+    return "All labeled pixels have the same weight, however many pixels are void."
 
 
 @exercise("5.5")

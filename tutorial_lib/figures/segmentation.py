@@ -91,7 +91,8 @@ def show_segmentations(
             if across and row == 0:
                 ax.set_ylabel(heading, fontsize=9)
             if maps is not images and truth is not None and labels is not truth:
-                ax.set_xlabel(f"IoU {image_iou(truth, labels):.2f}", fontsize=9, gid="measured")
+                score = f"mean IoU {image_iou(truth, labels):.2f}"
+                ax.set_xlabel(score, fontsize=9, gid="measured")
     handles = [Patch(color=to_rgb(COLORS[CLASSES.index(name)]), label=name) for name in classes]
     fig.legend(
         handles=handles, loc="outside lower center", ncols=max(1, -(-len(classes) // len(names))),
