@@ -82,9 +82,7 @@ def same_padding(i: int, k: int, s: int = 1, d: int = 1) -> tuple[int, int]:
     """Return the zeros (before, after) that TensorFlow's "SAME" adds along one axis.
 
     They make the output ⌈i / s⌉ long. If their number is odd, the extra zero goes to the end.
-
-    Raises:
-        InputError: if a size, stride or dilation is no whole number, or below 1.
+    Raises InputError if a size, stride or dilation is no whole number, or below 1.
     """
     i, k, s, d = _whole(i=i, k=k, s=s, d=d)
     total = max((-(-i // s) - 1) * s + d * (k - 1) + 1 - i, 0)
@@ -129,10 +127,8 @@ def conv2d_grad(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the gradients of `sum(upstream * conv2d(x, w))` with respect to x and to w.
 
-    The first is a transposed convolution of `upstream`; the second correlates x with it.
-
-    Raises:
-        InputError: as `conv2d`, or if `upstream` has not the shape of its result.
+    The first is a transposed convolution of `upstream`; the second correlates x with it. Raises
+    InputError as `conv2d` does, or if `upstream` has not the shape of its result.
     """
     x, w = _checked(x, w)
     axes, shape = _direct_axes(x, w, stride, padding, dilation)
@@ -223,8 +219,7 @@ def convolution_matrix(
 def insert_zeros(x: np.ndarray, stride: Pair) -> np.ndarray:
     """Put stride - 1 zeros between neighboring pixels of NHWC images.
 
-    Raises:
-        InputError: if x is no batch of images, or a stride is no whole number, or below 1.
+    Raises InputError if x is no batch of images, or a stride is no whole number, or below 1.
     """
     x, (down, across) = _array("x", x), _pair(s=stride)
     if x.ndim != 4 or not x.size:

@@ -130,8 +130,7 @@ def smoothness_message(q: np.ndarray, sigma: float) -> np.ndarray:
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Return probabilities over the last axis.
 
-    Raises:
-        InputError: if the largest of the logits is infinite or NaN.
+    Raises InputError if the largest of the logits is infinite or NaN.
     """
     if not np.isfinite(logits.max(axis=-1)).all():
         raise InputError("the logits must be finite numbers; did the training diverge?")

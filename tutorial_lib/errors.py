@@ -31,8 +31,7 @@ def _shown(value) -> str:
 def check_choice(name: str, value, choices):
     """Return `value` if it is one of `choices`.
 
-    Raises:
-        InputError: if it is not; the message lists the choices.
+    Raises InputError if it is not; the message lists the choices.
     """
     # 8.0 and True equal whole numbers, but no choice is a float or a truth value.
     if isinstance(value, bool | float) or value not in choices:
@@ -45,9 +44,7 @@ def check_choice(name: str, value, choices):
 def read_text(path: Path) -> str:
     """Read a text in UTF-8, UTF-16 or UTF-32, with or without a byte order mark.
 
-    Raises:
-        FileNotFoundError: if the file is missing.
-        InputError: if it is no such text.
+    Raises FileNotFoundError if the file is missing, and InputError if it is no such text.
     """
     content = path.read_bytes()
     try:
@@ -63,8 +60,7 @@ def read_text(path: Path) -> str:
 def check_whole_number(name: str, value, least: int = 1, most: int = 2**31 - 1) -> int:
     """Return `value` as an int if it is a whole number in the range.
 
-    Raises:
-        InputError: if it is not, for example a float, a bool or a text.
+    Raises InputError if it is not, for example a float, a bool or a text.
     """
     whole = isinstance(value, Integral) and not isinstance(value, bool)
     if whole and least <= value <= most:

@@ -91,9 +91,7 @@ def start(profile: str, seed: int = 0) -> None:
 
     Seeds Python, NumPy and Keras, makes TensorFlow use deterministic kernels, and lets it allocate
     GPU memory on demand instead of all at once. Call it once, before any model or random number.
-
-    Raises:
-        InputError: if the profile is unknown or the seed is not a whole number from 0 to 2³² - 1.
+    Raises InputError if the profile is unknown or the seed is not a whole number from 0 to 2³² - 1.
     """
     check_choice("profile", profile, PROFILES)
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:

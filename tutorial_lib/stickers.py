@@ -131,10 +131,8 @@ def preview(sticker: np.ndarray) -> np.ndarray:
 def png_within(image: np.ndarray, limit: float = LIMIT) -> bytes:
     """Encode an image as PNG in fewer than `limit` bytes.
 
-    If it is too large, the colors get coarser, bit by bit; size and transparency stay.
-
-    Raises:
-        InputError: if even one bit per color is too much.
+    If it is too large, the colors get coarser, bit by bit; size and transparency stay. Raises
+    InputError if even one bit per color is too much.
     """
     for bits in range(8, 0, -1):
         coarse = image.copy()
@@ -151,8 +149,7 @@ def png_within(image: np.ndarray, limit: float = LIMIT) -> bytes:
 def save_png(image: np.ndarray, path: Path, limit: float = LIMIT) -> None:
     """Save an image as PNG of fewer than `limit` bytes, see `png_within`.
 
-    Raises:
-        InputError: if the file cannot be written.
+    Raises InputError if the file cannot be written.
     """
     try:
         write_atomically(path, png_within(image, limit))
@@ -163,8 +160,7 @@ def save_png(image: np.ndarray, path: Path, limit: float = LIMIT) -> None:
 def largest_class(labels: np.ndarray, classes: Sequence[str]) -> str:
     """Return the name of the class, other than background, with the most pixels in a label map.
 
-    Raises:
-        InputError: if no class has enough pixels to be an object.
+    Raises InputError if no class has enough pixels to be an object.
     """
     counts = np.bincount(labels.ravel(), minlength=len(classes))[1 : len(classes)]
     if counts.max() < LEAST_SHARE * labels.size:

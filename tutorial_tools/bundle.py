@@ -131,11 +131,9 @@ def requirements(lock: str, platform: str, python: str) -> list[str]:
 def fetch_wheels(folder: Path, platform: str, python: str, progress: bool = False) -> None:
     """Put the wheels that `requirements.lock` in a folder names into `wheels/` beside it.
 
-    A package that has no wheel is built here if nothing in it is compiled, and the hash of the
-    new wheel is added to the lock file.
-
-    Raises:
-        InputError: if a package has no wheel for the platform, or pip fails for another reason.
+    A package that has no wheel is built here if nothing in it is compiled, and the hash of the new
+    wheel is added to the lock file. Raises InputError if a package has no wheel for the platform,
+    or pip fails for another reason.
     """
     lock, wheels = folder / "requirements.lock", folder / "wheels"
     system, _, machine, _ = PLATFORMS[platform]

@@ -147,8 +147,7 @@ def _first_stderr(notebook: dict) -> str:
 def bring_into_form(path: Path) -> bool:
     """Write a notebook in its canonical form; return whether it was in another one.
 
-    Raises:
-        InputError: if it cannot be read or written, or is not a notebook of format 4.5.
+    Raises InputError if it cannot be read or written, or is not a notebook of format 4.5.
     """
     try:
         old = path.read_text(encoding="utf-8")

@@ -56,8 +56,7 @@ def working_copy(notebook: dict) -> str:
 def prepare(folder: Path = WORK) -> list[Copy]:
     """Make the copies that are missing, update those nobody has changed, and list all.
 
-    Raises:
-        InputError: if there are no stored notebooks.
+    Raises InputError if there are no stored notebooks.
     """
     versions = report.read_json(folder / VERSIONS) or {}
     copies = []
@@ -81,8 +80,7 @@ def prepare(folder: Path = WORK) -> list[Copy]:
 def fresh_copies(names: Iterable[str], folder: Path = WORK) -> list[Path]:
     """Write new copies of chapters beside the learner's own, and return their paths.
 
-    Raises:
-        InputError: if a name fits no chapter.
+    Raises InputError if a name fits no chapter.
     """
     written = []
     for chapter in runner.find_notebooks(names):

@@ -162,10 +162,8 @@ def _make_independent(cell: dict, folder: Path) -> None:
 def write_course(output: Path, names: Iterable[str] = ()) -> Iterator[Path]:
     """Write a course for nbgrader and an answer key, and yield each file.
 
-    `runner.find_notebooks` takes the names; without any, the course has all chapters.
-
-    Raises:
-        InputError: if one of the files exists, because a teacher may have changed it.
+    `runner.find_notebooks` takes the names; without any, the course has all chapters. Raises
+    InputError if one of the files exists, because a teacher may have changed it.
     """
     chapters = {path: report.read_json(path) for path in runner.find_notebooks(names)}
     key = answer_key(chapters.values())
@@ -208,11 +206,7 @@ def to_html(markdown: str) -> str:
 
 
 def to_mathml(tex: str, as_block: bool = False) -> str:
-    """Return TeX as MathML.
-
-    Raises:
-        docutils.utils.math.MathError: if the converter does not know a command.
-    """
+    """Return TeX as MathML; raise MathError if the converter does not know a command."""
     from docutils.utils.math.latex2mathml import tex2mathml
 
     # The converter does not know the commands that enlarge a bracket; MathML brackets grow anyway.

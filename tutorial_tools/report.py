@@ -289,11 +289,7 @@ class Report:
         self.history = kept["notebooks"] if kept.get("format") == FORMAT else {}
 
     def write(self) -> None:
-        """Write all files of the report.
-
-        Raises:
-            InputError: if the folder cannot be written.
-        """
+        """Write all files of the report; raise InputError if the folder cannot be written."""
         entries = [asdict(result) for result in self.results]
         history = dict(self.history)
         environment: dict[str, None] = {}
@@ -417,8 +413,7 @@ def _read_both(folder: Path) -> tuple[dict, dict | None]:
 def write_page(folder: Path) -> None:
     """Write `index.html` from the other files in a report's folder.
 
-    Raises:
-        InputError: if neither notebooks nor tests were run.
+    Raises InputError if neither notebooks nor tests were run.
     """
     import jinja2
 

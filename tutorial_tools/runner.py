@@ -104,10 +104,8 @@ def typed_parameters(path: Path, given: dict[str, str]) -> dict:
     """Convert texts by name to values of the types that the notebook declares.
 
     Parameters that this notebook does not have are left out, because another notebook of the same
-    run may have them; `check_parameters` finds those that no notebook has.
-
-    Raises:
-        InputError: if a text is not of the declared type.
+    run may have them; `check_parameters` finds those that no notebook has. Raises InputError if a
+    text is not of the declared type.
     """
     values = {}
     for name, entry in notebook_parameters(path).items():

@@ -14,10 +14,7 @@ def data_home() -> Path:
 
     This is `TUTORIAL_DATA` if it is set, else `data/` of the checkout that this library was
     installed from, else `~/.cache/fcn-tutorials`. A relative `TUTORIAL_DATA` counts from the
-    working directory of the process.
-
-    Raises:
-        InputError: if `TUTORIAL_DATA` is not a usable path.
+    working directory of the process. Raises InputError if `TUTORIAL_DATA` is not a usable path.
     """
     if chosen := os.environ.get("TUTORIAL_DATA"):
         return absolute(chosen, "TUTORIAL_DATA")
@@ -29,8 +26,7 @@ def data_home() -> Path:
 def absolute(text: str, name: str) -> Path:
     """Return the absolute path for one that a user gave as an option or variable `name`.
 
-    Raises:
-        InputError: if there is no such user, or the links in the path form a loop.
+    Raises InputError if there is no such user, or the links in the path form a loop.
     """
     try:
         return Path(text).expanduser().resolve()

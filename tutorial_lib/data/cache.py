@@ -116,8 +116,7 @@ def file_hash(path: Path) -> str:
 def check_shipped(path: Path, sha256: str) -> None:
     """Check that a file that git brings is the one that this code was tested with.
 
-    Raises:
-        InputError: if it is missing or its SHA-256 is another.
+    Raises InputError if it is missing or its SHA-256 is another.
     """
     if not path.is_file() or file_hash(path) != sha256:
         fault = "damaged" if path.is_file() else "missing"

@@ -144,8 +144,7 @@ class CocoSplit:
     def image_ids(self, category: str | None = None) -> list[int]:
         """Return the ids of all images, or of those with an object of a category, in order.
 
-        Raises:
-            InputError: if the category is unknown.
+        Raises InputError if the category is unknown.
         """
         if category is None:
             return sorted(self._images)
@@ -182,10 +181,8 @@ class CocoSplit:
     def recipe(self, image_id: int, categories: Sequence[str]) -> CocoRecipe:
         """Return what has to be read and drawn for one sample, without doing it.
 
-        The categories get the labels 1, 2, 3, …; all else is 0, background.
-
-        Raises:
-            InputError: if a category is unknown or named twice, or there are more than 254.
+        The categories get the labels 1, 2, 3, …; all else is 0, background. Raises InputError if a
+        category is unknown or named twice, or there are more than 254.
         """
         if len(categories) >= VOID:
             raise InputError(
@@ -206,8 +203,7 @@ class CocoSplit:
     def read(self, image_id: int, categories: Sequence[str]) -> Sample:
         """Read one image and draw its label map.
 
-        Raises:
-            InputError: if the image is missing, damaged or not of the size that is annotated.
+        Raises InputError if the image is missing, damaged or not of the size that is annotated.
         """
         return self.recipe(image_id, categories).read()
 
@@ -299,10 +295,7 @@ def segmentation_mask(segmentation, height: int, width: int, where: str) -> np.n
 
     Several polygons are parts of one object. Polygons of fewer than three points enclose nothing,
     and are passed over. Run lengths come as numbers or as COCO's text. `where` names file and id,
-    for the message.
-
-    Raises:
-        InputError: if it is neither, or its run lengths do not fill the image.
+    for the message. Raises InputError if it is neither, or its run lengths do not fill the image.
     """
     from pycocotools import mask as coco_mask
 

@@ -318,9 +318,7 @@ def _download(file: RemoteFile, path: Path, session, bar, stop: threading.Event)
 def _request(session, url: str, target: Path, start: int, size: int, moved) -> None:
     """Request a file from byte `start` on, and append what arrives to `target`.
 
-    Raises:
-        _Refused: if another request would be useless.
-        requests.RequestException: if it may succeed.
+    Raises _Refused if another request would be useless, and RequestException if it may succeed.
     """
     import requests
     import urllib3

@@ -54,13 +54,10 @@ class Sample:
 def read_photograph(path: str | Path) -> np.ndarray:
     """Read any photograph as uint8 (height, width, 3), RGB in the sRGB color space, upright.
 
-    A camera that was held sideways notes that in the file instead of turning the pixels (EXIF);
-    we turn them. Colors are converted by the file's ICC profile, deep gray values are scaled by
-    their range, and transparent images are laid on white. Of an animation we take the first frame.
-
-    Raises:
-        InputError: if the file is missing, damaged, a raw camera file or larger than 100
-            megapixels.
+    A camera that was held sideways notes that in the file instead of turning the pixels (EXIF); we
+    turn them. Colors are converted by the file's ICC profile, deep gray values are scaled by their
+    range, and transparent images are laid on white. Of an animation we take the first frame. Raises
+    InputError if the file is missing, damaged, a raw camera file or larger than 100 megapixels.
     """
     with opened(Path(path)) as image:
         image.load()
@@ -71,8 +68,7 @@ def read_photograph(path: str | Path) -> np.ndarray:
 def check_size(path: Path, image: np.ndarray, size: tuple[int, int]) -> None:
     """Compare the (height, width) of a photograph with that of its annotation.
 
-    Raises:
-        InputError: if they differ; it says so if the EXIF orientation of the file is the reason.
+    Raises InputError if they differ; it says so if the EXIF orientation of the file is the reason.
     """
     if image.shape[:2] == tuple(size):
         return
@@ -281,8 +277,7 @@ def center_crop(images: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
 def mosaic(samples: Sequence[Sample]) -> Sample:
     """Join four samples into one, two by two, each cut to the smallest side of all.
 
-    Raises:
-        InputError: if there are not four.
+    Raises InputError if there are not four.
     """
     if len(samples) != 4:
         raise InputError(f"a mosaic is made of four samples, not of {len(samples)}")

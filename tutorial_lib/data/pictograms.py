@@ -248,8 +248,7 @@ class Glyph:
 def glyph(name: str) -> Glyph:
     """Return the glyph called `name` in Material Design Icons.
 
-    Raises:
-        KeyError: if the font has no such glyph.
+    Raises KeyError if the font has no such glyph.
     """
     points = [np.array(contour, float) for contour in _contours(name) if len(contour) > 2]
     everything = np.concatenate(points)

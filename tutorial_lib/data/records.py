@@ -241,8 +241,7 @@ def _file_state(path: Path) -> str:
 def _old_shards(folder: Path) -> list[Path]:
     """Return the files of records that are in a folder already, of any version.
 
-    Raises:
-        InputError: if the folder holds anything else, which is not ours to replace.
+    Raises InputError if the folder holds anything else, which is not ours to replace.
     """
     if not {path.name for path in folder.glob("[!.]*")} - {UNFINISHED}:
         return []
@@ -286,8 +285,7 @@ def _put_in_place(folder: Path, states: dict[str, dict], left_out: Sequence[str]
 def read_index(folder: Path) -> dict:
     """Return the index of a folder of records.
 
-    Raises:
-        InputError: if it is missing, damaged or of another version.
+    Raises InputError if it is missing, damaged or of another version.
     """
     try:
         index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
@@ -354,8 +352,7 @@ def read_records(folder: Path, shuffle_seed=None, repeats: tf.Tensor | None = No
 def find_damage(folder: Path) -> list[str]:
     """Return one line for each damaged file of records, with the number of its first bad record.
 
-    Raises:
-        InputError: if there is no index of this version.
+    Raises InputError if there is no index of this version.
     """
     damage = []
     for name, shard in read_index(folder)["shards"].items():

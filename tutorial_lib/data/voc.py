@@ -56,9 +56,8 @@ def label_png(labels: np.ndarray) -> bytes:
 def read_labels(path: Path) -> np.ndarray:
     """Read a label PNG, with VOC's palette or gray, as uint8 (height, width) of class numbers.
 
-    Raises:
-        InputError: if the file is missing or damaged, or its numbers are not VOC's classes: it
-            holds colors, another palette, the object mask 0 and 255, or a number above 20.
+    Raises InputError if the file is missing or damaged, or its numbers are not VOC's classes: it
+    holds colors, another palette, the object mask 0 and 255, or a number above 20.
     """
     with opened(path) as image:
         if image.mode not in ("P", "L"):
@@ -87,8 +86,7 @@ def read_labels(path: Path) -> np.ndarray:
 def listed_names(path: Path, hint: str = "") -> list[str]:
     """Read a list of image names, one a line; `hint` says what to do if it is missing.
 
-    Raises:
-        InputError: if it is missing or no text, or a line is no image name.
+    Raises InputError if it is missing or no text, or a line is no image name.
     """
     try:
         lines = read_text(path).splitlines()
@@ -110,8 +108,7 @@ class VocTree:
     def __init__(self, root: str | Path):
         """Open `VOC2012`, or the tree in a folder that holds it (`VOCdevkit`, say).
 
-        Raises:
-            InputError: if no such tree is there.
+        Raises InputError if no such tree is there.
         """
         root = Path(root)
         for candidate in (root, root / "VOC2012", root / "VOCdevkit" / "VOC2012"):
@@ -130,8 +127,7 @@ class VocTree:
     def ids(self, split: str) -> list[str]:
         """Return the names of a split: "train", "val", "trainval", "train_aug" with SBD, or other.
 
-        Raises:
-            InputError: if its list is missing or empty, or a line is no name.
+        Raises InputError if its list is missing or empty, or a line is no name.
         """
         if not NAME.fullmatch(split):
             raise InputError(f"split={split!r} is no name of a list; expected one like train")
@@ -162,9 +158,8 @@ class VocTree:
     def read(self, id: str) -> Sample:
         """Read one photograph and its labels.
 
-        Raises:
-            InputError: if a file is missing or damaged, their sizes differ, or a label is none of
-                VOC's.
+        Raises InputError if a file is missing or damaged, their sizes differ, or a label is none of
+        VOC's.
         """
         return self.recipe(id).read()
 
@@ -212,8 +207,7 @@ def select_sbd_member(name: str) -> str | None:
 def read_sbd_mask(path: Path) -> np.ndarray:
     """Read the class mask of a MATLAB file: uint8 (height, width), 0 to 20.
 
-    Raises:
-        InputError: if the file is missing or damaged, or holds something else.
+    Raises InputError if the file is missing or damaged, or holds something else.
     """
     from scipy.io import loadmat
 

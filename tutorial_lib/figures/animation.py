@@ -118,13 +118,10 @@ def slide(i, k, s: int = 1, p: int = 0, d: int = 1) -> Slide:
 def transposed_slide(i, k, s: int = 1, p: int = 0, d: int = 1, output_padding: int = 0) -> Slide:
     """Describe a transposed convolution as a convolution with stride 1 over inserted zeros.
 
-    There are s - 1 zeros between the pixels and d (k - 1) - p around them; output padding adds
-    more at the end. The kernel is rotated by 180°. Arguments are as for `slide`, and those of the
-    direct convolution that it is the transpose of.
-
-    Raises:
-        InputError: as `slide` and `convolution.transposed_output_size`, or if p removes more than
-            the zeros around the input.
+    There are s - 1 zeros between the pixels and d (k - 1) - p around them; output padding adds more
+    at the end. The kernel is rotated by 180°. Arguments are as for `slide`, and those of the direct
+    convolution that it is the transpose of. Raises InputError as `slide` and
+    `convolution.transposed_output_size` do, or if p removes more than the zeros around the input.
     """
     i, x, k, w = _sizes_and_numbers(i, k)
     output = convolution.transposed_output_size(i, k, s, p, d, output_padding)
@@ -168,10 +165,8 @@ def _gathering(i, inserted: str, pixels, x, k, w, y, output, s, padding, d) -> S
 def stamping_slide(i, k, s: int = 1, p: int = 0, d: int = 1, output_padding: int = 0) -> Slide:
     """Describe a transposed convolution as stamping: each input pixel adds a scaled kernel.
 
-    What padding removes lies outside the output. Arguments are as for `transposed_slide`.
-
-    Raises:
-        InputError: as `slide` and `convolution.transposed_output_size`.
+    What padding removes lies outside the output. Arguments are as for `transposed_slide`. Raises
+    InputError as `slide` and `convolution.transposed_output_size` do.
     """
     i, x, k, w = _sizes_and_numbers(i, k)
     output = convolution.transposed_output_size(i, k, s, p, d, output_padding)
@@ -365,9 +360,7 @@ def play(sliding: Slide, *, title: str) -> None:
     """Show an animation with buttons; a film strip stands in for it where nothing can move.
 
     It needs no network and no kernel: its frames and a small script are part of the notebook.
-
-    Raises:
-        InputError: if the animation would be too long or too large.
+    Raises InputError if the animation would be too long or too large.
     """
     shown = " Each cell shows its number." if sliding.values is not None else ""
     alt = f"Animation: {sliding.description}{shown}"

@@ -91,8 +91,7 @@ def fill_template(name: str, **values) -> str:
 def write_gif(frames: Sequence[np.ndarray], path: str | Path) -> None:
     """Write frames to a GIF that plays twice; `path` appears only when the file is complete.
 
-    Raises:
-        InputError: if the frames are too many, or too large together.
+    Raises InputError if the frames are too many, or too large together.
     """
     _checked_size(frames)
     images = quantized(frames, plotting.DRAWING_COLORS)

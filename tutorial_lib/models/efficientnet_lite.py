@@ -81,8 +81,7 @@ def build_efficientnet_lite0(
 def packaged_weights() -> Path:
     """Return where the package keeps its file of weights.
 
-    Raises:
-        InputError: if the package is not installed.
+    Raises InputError if the package is not installed.
     """
     package = importlib.util.find_spec(PACKAGE)
     if package is None:
@@ -96,8 +95,7 @@ def packaged_weights() -> Path:
 def read_published_weights(path: Path) -> dict[str, np.ndarray]:
     """Read the published weights: name → array, in PyTorch's order of axes.
 
-    Raises:
-        InputError: if the file is missing, or its SHA-256 is not that of the published file.
+    Raises InputError if the file is missing, or its SHA-256 is not that of the published file.
     """
     try:
         content = path.read_bytes()

@@ -148,10 +148,8 @@ def feature_maps(classifier: keras.Model):
     """Return the input of a network and a dictionary of its feature maps at strides 8, 16 and 32.
 
     Of a VGG those are pool3, pool4 and fc7, as in the paper; of any other network the deepest
-    feature map at each stride.
-
-    Raises:
-        InputError: if there is none at one of the strides, or the network takes one size only.
+    feature map at each stride. Raises InputError if there is none at one of the strides, or the
+    network takes one size only.
     """
     if _has_flatten(classifier):
         backbone = convolutionalize(classifier, padding="same")
@@ -183,8 +181,7 @@ def feature_maps(classifier: keras.Model):
 def warm_start(finer: keras.Model, coarser: keras.Model) -> keras.Model:
     """Copy the weights of all layers whose names two networks share; return the finer network.
 
-    Raises:
-        InputError: if layers of one name have weights of different shapes.
+    Raises InputError if layers of one name have weights of different shapes.
     """
     _has_flatten(finer), _has_flatten(coarser)  # both are networks
     shared = {layer.name: layer for layer in coarser.layers if layer.weights}

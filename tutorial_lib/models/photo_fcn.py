@@ -94,7 +94,6 @@ def photo_backbone(hidden: int = 256, dropout: float = 0.5) -> keras.Model:
 def build_photo_fcn(stride: int = 8) -> keras.Model:
     """Build FCN-32s, FCN-16s or FCN-8s for photographs and VOC's 21 classes.
 
-    Raises:
-        InputError: if the stride is none of the three, or as for `photo_backbone`.
+    Raises InputError if the stride is none of the three, or as for `photo_backbone`.
     """
     return fcn.build_fcn(photo_backbone(), stride)

@@ -136,11 +136,8 @@ def valid_output_size(size: int, depth: int = 4) -> int:
 
     The two 3×3 convolutions of a level take off 4 of its pixels, which are 4·2^level pixels of the
     input. Encoder, bottom and decoder together take off 12·2^depth - 8. All poolings meet even
-    sizes if size + 4 is a multiple of 2^depth.
-
-    Raises:
-        InputError: if a pooling would meet an odd size, or nothing would be left. The message
-            names the nearest sizes that work.
+    sizes if size + 4 is a multiple of 2^depth. Raises InputError if a pooling would meet an odd
+    size, or nothing would be left. The message names the nearest sizes that work.
     """
     check_whole_number("input_size", size, -(2**31))
     check_whole_number("depth", depth, 0, 16)

@@ -118,8 +118,7 @@ def load_imagenet_vgg(depth: int = 16, weights: str | Path = "imagenet") -> kera
 def read_published(depth: int, path: str | Path) -> list[list[np.ndarray]]:
     """Return kernel and bias of each layer in a file as keras.applications publishes it.
 
-    Raises:
-        InputError: if the file is missing, or is not that of a VGG with its top.
+    Raises InputError if the file is missing, or is not that of a VGG with its top.
     """
     if not Path(path).is_file():
         raise InputError(f"{path} is missing: the ImageNet weights of VGG-{depth}, with the top")

@@ -45,8 +45,7 @@ CACHED = Path("cache", "autoencoders")
 def save(model: keras.Model, path: Path, **facts) -> None:
     """Write a model and facts about it, which JSON can hold, as one file: all of it or nothing.
 
-    Raises:
-        InputError: if the file cannot be written.
+    Raises InputError if the file cannot be written.
     """
     try:
         with tempfile.TemporaryDirectory() as folder:
@@ -62,8 +61,7 @@ def save(model: keras.Model, path: Path, **facts) -> None:
 def read_facts(path: Path) -> dict:
     """Return the facts that `save` stored.
 
-    Raises:
-        InputError: if the file is missing, damaged, or was not written by `save`.
+    Raises InputError if the file is missing, damaged, or was not written by `save`.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -77,8 +75,7 @@ def read_facts(path: Path) -> dict:
 def restore(model: keras.Model, path: Path) -> dict:
     """Load weights, and the optimizer's state if the model is compiled; return the facts.
 
-    Raises:
-        InputError: if the file is damaged, or is that of another network or optimizer.
+    Raises InputError if the file is damaged, or is that of another network or optimizer.
     """
     facts = read_facts(path)
     try:
@@ -121,8 +118,7 @@ class SegmentationNetwork:
 def save_network(model: keras.Model, path: Path, classes: Sequence[str], short_side: int) -> None:
     """Save a trained network for `load_network`; the arguments are those of the class above.
 
-    Raises:
-        InputError: if the file cannot be written.
+    Raises InputError if the file cannot be written.
     """
     save(model, path, classes=list(classes), short_side=short_side)
 
@@ -130,8 +126,7 @@ def save_network(model: keras.Model, path: Path, classes: Sequence[str], short_s
 def load_network(path: str | Path) -> SegmentationNetwork:
     """Load what `save_network` wrote.
 
-    Raises:
-        InputError: if the file is missing or is no such network.
+    Raises InputError if the file is missing or is no such network.
     """
     if not Path(path).is_file():
         raise InputError(
@@ -154,10 +149,8 @@ def load_network(path: str | Path) -> SegmentationNetwork:
 def save_layers(network: keras.Model, prefix: str, path: Path) -> None:
     """Write the weights of the layers whose names begin with a prefix, in half precision.
 
-    Where all other layers are frozen, this is a small file.
-
-    Raises:
-        InputError: if the file cannot be written.
+    Where all other layers are frozen, this is a small file. Raises InputError if the file cannot be
+    written.
     """
     arrays = {
         f"{layer.name}/{number}": weights.astype("float16")
@@ -176,8 +169,7 @@ def save_layers(network: keras.Model, prefix: str, path: Path) -> None:
 def load_layers(network: keras.Model, prefix: str, path: Path, sha256: str) -> None:
     """Load the weights that `save_layers` wrote.
 
-    Raises:
-        InputError: if the file is missing or its SHA-256 is another.
+    Raises InputError if the file is missing or its SHA-256 is another.
     """
     check_shipped(path, sha256)
     with np.load(path, allow_pickle=False) as arrays:
@@ -273,8 +265,7 @@ class EpochCheckpoint(keras.callbacks.Callback):
     def restore(self, model: keras.Model) -> int:
         """Put a compiled model into the state of the checkpoint; return how many epochs are done.
 
-        Raises:
-            InputError: if the checkpoint is damaged, or is that of another network or optimizer.
+        Raises InputError if the checkpoint is damaged, or is that of another network or optimizer.
         """
         if self.path is None or not self.path.exists():
             return 0

@@ -132,10 +132,7 @@ def set_trainable(network: keras.Model, layers: str) -> None:
     """Choose which layers of an FCN are trained, and freeze the others.
 
     A backbone's batch normalizations always stay frozen, because the statistics of ImageNet are
-    better than those of a few crops.
-
-    Raises:
-        InputError: if `layers` is none of `TRAINABLE`.
+    better than those of a few crops. Raises InputError if `layers` is none of `TRAINABLE`.
     """
     check_choice("layers", layers, TRAINABLE)
     for layer in network.layers:

@@ -92,9 +92,8 @@ def fine_tune(
 def load_cat_network() -> keras.Model:
     """Return a U-Net for cats in photographs, with the decoder that comes along.
 
-    Raises:
-        InputError: if the checkpoint is missing or is not the one that this code was tested with,
-            or the package with the encoder's weights is not installed.
+    Raises InputError if the checkpoint is missing or is not the one that this code was tested with,
+    or the package with the encoder's weights is not installed.
     """
     network = build_pretrained_unet()
     load_layers(network, DECODER, CHECKPOINT, CHECKPOINT_SHA256)
@@ -104,8 +103,7 @@ def load_cat_network() -> keras.Model:
 def train_cat_checkpoint(data: Iterable[Path], seed: int, echo: Callable = print) -> None:
     """Train the decoder on the cats of several COCO folders, and write `CHECKPOINT`.
 
-    Raises:
-        InputError: if a file is missing or damaged.
+    Raises InputError if a file is missing or damaged.
     """
     splits = [CocoSplit(root, "train") for root in data]
     sources = [split.image_path(i) for split in splits for i in split.image_ids("cat")]

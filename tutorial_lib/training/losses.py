@@ -88,9 +88,7 @@ def split_void(labels, classes: int):
 
     A label that is neither a class nor void gets the weight NaN. So no loss can count it without
     notice, also in a compiled graph, which cannot raise an error of ours; `loop.train` stops then.
-
-    Raises:
-        InputError: if there is such a label, and the labels are at hand and not symbolic.
+    Raises InputError if there is such a label, and the labels are at hand and not symbolic.
     """
     labels = ops.cast(labels, "int32")
     void = ops.equal(labels, VOID)

@@ -45,9 +45,8 @@ SCORES = "score_"  # how the names of the trained layers begin
 def load_voc_network(stride: int = 8) -> SegmentationNetwork:
     """Return FCN-32s, 16s or 8s for photographs, with the score layers that come along.
 
-    Raises:
-        InputError: if the checkpoint is missing or is not the one that this code was tested with,
-            or the package with the backbone's weights is not installed.
+    Raises InputError if the checkpoint is missing or is not the one that this code was tested with,
+    or the package with the backbone's weights is not installed.
     """
     model = build_photo_fcn(stride)
     load_layers(model, SCORES, CHECKPOINT, CHECKPOINT_SHA256)
@@ -129,8 +128,7 @@ def train_scores(folder: Path, seed: int, echo: Callable = print, **changes) -> 
 def train_checkpoint(data: Path, coco: Iterable[Path], seed: int, echo: Callable = print) -> None:
     """Train the score layers on photographs and write `CHECKPOINT`.
 
-    Raises:
-        InputError: if a file is missing or damaged.
+    Raises InputError if a file is missing or damaged.
     """
     roots = [Path(data), *map(Path, coco)]
     sources = [path for root in roots for path in sorted(root.rglob("*.j*")) if path.is_file()]

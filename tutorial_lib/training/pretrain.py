@@ -44,8 +44,7 @@ SEED = 1_000_003  # far from the seeds of the scenes that notebooks train and sc
 def load_classifier():
     """Return the pretrained VGG-16, an eighth as wide as the paper's.
 
-    Raises:
-        InputError: if its checkpoint is missing or is not the one that this code was tested with.
+    Raises InputError if its checkpoint is missing or is not the one that this code was tested with.
     """
     from tutorial_lib.models.vgg import build_vgg
 
