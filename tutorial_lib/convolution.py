@@ -112,9 +112,9 @@ def conv2d(
         InputError: if shapes do not match or the kernel does not fit.
     """
     x, w = _checked(x, w)
-    axes, shape = _direct_axes(x, w, stride, padding, dilation)
+    axes, shape = _axes(x, w, x.shape[1:3], stride, padding, dilation)
     # One matrix product: each row is a window, each column a kernel.
-    return (_gather(x, axes) @ _as_matrix(w)).reshape(*shape, -1)
+    return (_gather(x, axes) @ w.reshape(-1, w.shape[3])).reshape(shape)
 
 
 def conv2d_grad(
@@ -131,14 +131,13 @@ def conv2d_grad(
     InputError as `conv2d` does, or if `upstream` has not the shape of its result.
     """
     x, w = _checked(x, w)
-    axes, shape = _direct_axes(x, w, stride, padding, dilation)
-    shape = (*shape, w.shape[-1])
+    axes, shape = _axes(x, w, x.shape[1:3], stride, padding, dilation)
     if np.shape(upstream) != shape:
         raise InputError(
             f"upstream must have the shape of the result, {shape}, not {np.shape(upstream)}"
         )
     rows = _array("upstream", upstream).reshape(-1, shape[-1])
-    to_x = _scatter(rows @ _as_matrix(w).T, axes, x.shape)
+    to_x = _scatter(rows @ w.reshape(-1, w.shape[3]).T, axes, x.shape)
     return to_x, (_gather(x, axes).T @ rows).reshape(w.shape)
 
 
@@ -169,8 +168,13 @@ def conv2d_transpose(
             would not map the output's size back to the input's.
     """
     x, w = _checked(x, w, transposed=True)
-    axes, shape = _transposed_axes(x, w, stride, padding, dilation, output_padding)
-    return _scatter(x.reshape(-1, x.shape[3]) @ _as_matrix(w).T, axes, shape)
+    extras = (None, None) if output_padding is None else _pair(output_padding=output_padding)
+    pairs = _pair(s=stride), _pair(d=dilation), _paddings(padding), extras
+    geometry = zip(x.shape[1:3], w.shape[:2], *pairs, strict=True)
+    size = [_transposed_size(*axis) for axis in geometry]
+    axes, _ = _axes(x, w, size, stride, padding, dilation)
+    rows = x.reshape(-1, x.shape[3]) @ w.reshape(-1, w.shape[3]).T
+    return _scatter(rows, axes, (len(x), *size, w.shape[2]))
 
 
 def convolution_matrix(
@@ -207,11 +211,11 @@ def convolution_matrix(
     # Gathering the numbers of the pixels, not their values, tells where each weight belongs.
     numbers = np.arange(1, height * width * inputs + 1).reshape(1, height, width, inputs)
     numbers, w = _checked(numbers, w)
-    axes, shape = _direct_axes(numbers, w, stride, padding, dilation)
-    size = math.prod(shape) * w.shape[3], numbers.size
+    axes, shape = _axes(numbers, w, (height, width), stride, padding, dilation)
+    size = math.prod(shape), numbers.size
     columns = _gather(numbers, axes)[..., None]  # (windows, weights, 1)
     rows = np.arange(size[0]).reshape(-1, 1, w.shape[3])  # (windows, 1, channels)
-    columns, values, rows = np.broadcast_arrays(columns, _as_matrix(w), rows)
+    columns, values, rows = np.broadcast_arrays(columns, w.reshape(-1, w.shape[3]), rows)
     real = columns > 0  # padding has the number 0
     return sparse.csr_array((values[real], (rows[real], columns[real] - 1)), shape=size)
 
@@ -292,16 +296,13 @@ def _gather(x: np.ndarray, axes: Sequence[_Axis]) -> np.ndarray:
     effective = [axis.dilation * (axis.kernel - 1) + 1 for axis in axes]
     views = sliding_window_view(padded, effective, axis=(1, 2))
     views = views[:, :: rows.stride, :: columns.stride, :, :: rows.dilation, :: columns.dilation]
-    # Output padding can make room for one more window, which no input pixel belongs to.
-    views = views[:, : rows.windows, : columns.windows]
     return views.transpose(0, 1, 2, 4, 5, 3).reshape(math.prod(views.shape[:3]), -1)
 
 
 def _scatter(rows: np.ndarray, axes: Sequence[_Axis], shape: Sequence[int]) -> np.ndarray:
     """Add rows of windows to where `_gather` takes them from; its adjoint, known as col2im.
 
-    Returns:
-        Images of `shape`, NHWC, without the padding.
+    The result are images of `shape`, NHWC, without the padding.
     """
     batch, height, width, channels = shape
     down, across = axes
@@ -313,33 +314,25 @@ def _scatter(rows: np.ndarray, axes: Sequence[_Axis], shape: Sequence[int]) -> n
     return padded[:, down.before :, across.before :][:, :height, :width]
 
 
-def _as_matrix(w: np.ndarray) -> np.ndarray:
-    """Return kernels as columns: (kernel h · kernel w · in, out)."""
-    return w.reshape(-1, w.shape[3])
+def _axes(x, w, size, stride, padding, dilation):
+    """Return the axes of a convolution over images of (height, width), and its result's shape.
 
-
-def _direct_axes(x, w, stride, padding, dilation):
-    """Return the two axes of a convolution, and (batch, out height, out width)."""
+    Raises InputError if the windows or the padded images have too many values.
+    """
     axes = []
     pairs = _pair(s=stride), _pair(d=dilation), _paddings(padding)
-    for i, k, s, d, pad in zip(x.shape[1:3], w.shape[:2], *pairs, strict=True):
-        before, after = _zeros_added(pad, i, k, s, d)
+    for i, k, s, d, pad in zip(size, w.shape[:2], *pairs, strict=True):
+        zeros = {"SAME": same_padding(i, k, s, d), "VALID": (0, 0)}
+        before, after = zeros[pad] if isinstance(pad, str) else pad
         windows = output_size(i + before + after, k, s, 0, d)  # raises if the kernel does not fit
         axes.append(_Axis(i, k, s, d, before, after, windows))
-    _check_memory(len(x) * x.shape[3], axes)
-    return axes, (len(x), axes[0].windows, axes[1].windows)
-
-
-def _transposed_axes(x, w, stride, padding, dilation, output_padding):
-    """Return the axes of the direct convolution, and the shape of the transposed one's output."""
-    axes = []
-    extras = (None, None) if output_padding is None else _pair(output_padding=output_padding)
-    pairs = _pair(s=stride), _pair(d=dilation), _paddings(padding), extras
-    for i, k, s, d, pad, extra in zip(x.shape[1:3], w.shape[:2], *pairs, strict=True):
-        size = _transposed_size(i, k, s, d, pad, extra)
-        axes.append(_Axis(size, k, s, d, *_zeros_added(pad, size, k, s, d), i))
-    _check_memory(len(x) * w.shape[2], axes)
-    return axes, (len(x), axes[0].size, axes[1].size, w.shape[2])
+    values = max(
+        math.prod(axis.windows * axis.kernel for axis in axes),
+        math.prod(axis.padded for axis in axes),
+    )
+    if len(x) * w.shape[2] * values > MOST_VALUES:
+        raise InputError(f"more than {MOST_VALUES:,} values; use a smaller image or less padding")
+    return axes, (len(x), axes[0].windows, axes[1].windows, w.shape[3])
 
 
 def _transposed_size(i: int, k: int, s: int, d: int, pad, extra: int | None) -> int:
@@ -372,13 +365,6 @@ def _paddings(padding: Padding) -> list:
     if len(padding) != 2 or not all(isinstance(side, Sequence) for side in padding):
         raise InputError(f"padding={padding!r} must be a number or ((top, bottom), (left, right))")
     return [_pair(p=side) for side in padding]
-
-
-def _zeros_added(pad, i: int, k: int, s: int, d: int) -> tuple[int, int]:
-    """Return the zeros (before, after) along one axis; `pad` as `_paddings` returns it."""
-    if pad == "SAME":
-        return same_padding(i, k, s, d)
-    return (0, 0) if pad == "VALID" else pad
 
 
 def _whole(**values: int) -> list[int]:
@@ -427,10 +413,3 @@ def _checked(x, w, transposed: bool = False) -> tuple[np.ndarray, np.ndarray]:
     if np.result_type(x, w).kind in "iub":
         return x.astype(np.int64), w.astype(np.int64)
     return x, w
-
-
-def _check_memory(values: int, axes: Sequence[_Axis]) -> None:
-    """Check the size of the windows and of the padded images, for so many values per pixel."""
-    windows = math.prod(axis.windows * axis.kernel for axis in axes)
-    if values * max(windows, math.prod(axis.padded for axis in axes)) > MOST_VALUES:
-        raise InputError(f"more than {MOST_VALUES:,} values; use a smaller image or less padding")
