@@ -14,7 +14,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from tutorial_lib.data import records, scenes
-from tutorial_lib.data.coco import CocoSplit, segmentation_mask
+from tutorial_lib.data.coco import CocoSplit, run_lengths
 from tutorial_lib.errors import InputError
 
 COLORS = np.zeros((30, 40, 3), np.uint8)
@@ -23,7 +23,8 @@ SQUARE = [2.0, 2.0, 6.0, 2.0, 6.0, 6.0, 2.0, 6.0]
 
 
 def decode(segmentation, height=8, width=12):
-    return segmentation_mask(segmentation, height, width, "file.json: annotation 7")
+    runs = run_lengths(segmentation, height, width, "file.json: annotation 7")
+    return coco_mask.decode(runs).astype(bool)
 
 
 masks = st.tuples(st.integers(1, 30), st.integers(1, 30)).flatmap(

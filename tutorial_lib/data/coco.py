@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+from pycocotools import mask as coco_mask
 
 from tutorial_lib.data.images import VOID, Sample, check_size, read_photograph
 from tutorial_lib.errors import InputError, check_choice, read_text
@@ -148,8 +149,8 @@ class CocoSplit:
         """
         if category is None:
             return sorted(self._images)
-        wanted = self._category(category)
-        return [n for n in sorted(self._images) if self._of_category(n, wanted)]
+        self._category(category)  # raises if it is unknown, also where there are no images
+        return [n for n in sorted(self._images) if self.annotations(n, category)]
 
     def entry(self, image_id: int) -> dict:
         """Return the entry of an image in the JSON file."""
@@ -157,9 +158,11 @@ class CocoSplit:
 
     def annotations(self, image_id: int, category: str | None = None) -> list[dict]:
         """Return the annotations of an image, of one category if it is named."""
+        found = self._annotations.get(image_id, [])
         if category is None:
-            return self._annotations.get(image_id, [])
-        return self._of_category(image_id, self._category(category))
+            return found
+        wanted = self._category(category)
+        return [annotation for annotation in found if annotation["category_id"] == wanted]
 
     def _category(self, name: str) -> int:
         """Return the id of a category; upper case and spaces in its name do not matter."""
@@ -167,15 +170,12 @@ class CocoSplit:
             check_choice("category", name, self.categories)
         return self._ids[_key(name)]
 
-    def _of_category(self, image_id: int, wanted: int) -> list[dict]:
-        return [a for a in self._annotations.get(image_id, []) if a["category_id"] == wanted]
-
     def image_path(self, image_id: int) -> Path:
         """Return the path of an image."""
         return self.folder / self._images[image_id]["file_name"]
 
     def mask(self, annotation: dict) -> np.ndarray:
-        """Decode one annotation: bool (height, width); see `segmentation_mask`."""
+        """Decode one annotation: bool (height, width); see `run_lengths`."""
         return self._recipe(annotation["image_id"], ()).mask(annotation)
 
     def recipe(self, image_id: int, categories: Sequence[str]) -> CocoRecipe:
@@ -259,10 +259,12 @@ class CocoRecipe:
         return labels
 
     def mask(self, annotation: dict) -> np.ndarray:
-        """Decode one annotation: bool (height, width); see `segmentation_mask`."""
-        return segmentation_mask(
-            annotation.get("segmentation"), *self.shape, self._where(annotation)
-        )
+        """Decode one annotation: bool (height, width); see `run_lengths`."""
+        return coco_mask.decode(self._run_lengths(annotation)).astype(bool)
+
+    def _run_lengths(self, annotation: dict) -> dict:
+        where = f"{self.source}: annotation {annotation['id']}"
+        return run_lengths(annotation.get("segmentation"), *self.shape, where)
 
     def read(self) -> Sample:
         """Read the image and draw its label map; see `CocoSplit.read`."""
@@ -274,9 +276,6 @@ class CocoRecipe:
         check_size(self.path, image, self.shape)
         return image
 
-    def _where(self, annotation: dict) -> str:
-        return f"{self.source}: annotation {annotation['id']}"
-
     def problems(self) -> Iterator[str]:
         """Yield a line for each thing that keeps this sample from being read: all, not one."""
         try:
@@ -285,27 +284,18 @@ class CocoRecipe:
             yield str(problem)
         for _, annotation in self.annotations:
             try:
-                run_lengths(annotation.get("segmentation"), *self.shape, self._where(annotation))
+                self._run_lengths(annotation)
             except InputError as problem:
                 yield str(problem)
 
 
-def segmentation_mask(segmentation, height: int, width: int, where: str) -> np.ndarray:
-    """Turn COCO's polygons or run lengths into a mask: bool (height, width).
+def run_lengths(segmentation, height: int, width: int, where: str) -> dict:
+    """Return COCO's polygons or run lengths in pycocotools' form, from which it decodes a mask.
 
     Several polygons are parts of one object. Polygons of fewer than three points enclose nothing,
     and are passed over. Run lengths come as numbers or as COCO's text. `where` names file and id,
     for the message. Raises InputError if it is neither, or its run lengths do not fill the image.
     """
-    from pycocotools import mask as coco_mask
-
-    return coco_mask.decode(run_lengths(segmentation, height, width, where)).astype(bool)
-
-
-def run_lengths(segmentation, height: int, width: int, where: str) -> dict:
-    """Return polygons or run lengths, once checked, as pycocotools' compressed run lengths."""
-    from pycocotools import mask as coco_mask
-
     if not isinstance(segmentation, list):
         return _checked_runs(segmentation, height, width, where)
     polygons = [_checked_polygon(polygon, where) for polygon in segmentation]
@@ -331,8 +321,6 @@ def _checked_polygon(polygon, where: str) -> list[float]:
 
 def _checked_runs(segmentation, height: int, width: int, where: str) -> dict:
     """Return run lengths, given as numbers or as text, in pycocotools' own form."""
-    from pycocotools import mask as coco_mask
-
     counts = segmentation.get("counts") if isinstance(segmentation, dict) else None
     if not isinstance(counts, list | str):
         raise InputError(f"{where} holds neither polygons nor run lengths; remove or mend it")
