@@ -28,3 +28,9 @@ def one_line(call, message):
 def run(*arguments):
     """Run the command `tutorial`."""
     return CliRunner().invoke(main, [*map(str, arguments)])
+
+
+def valid_input_sizes(depth, most):
+    """Return all input sizes of a U-Net up to `most` that halve evenly and leave an output."""
+    least = 12 * 2**depth - 7
+    return [size for size in range(least, most + 1) if (size + 4) % 2**depth == 0]

@@ -26,8 +26,7 @@ def build_unet(
     """Build the U-Net.
 
     Args:
-        input_size: Side of the square input in pixels, or (height, width); see
-            `valid_input_sizes`.
+        input_size: Side of the square input in pixels, or (height, width).
         base_filters: Filters of the first level; each deeper level has twice as many.
         depth: Number of times the encoder halves the resolution; 4 in the paper.
         classes: Channels of the output: logits; 1 for one class against the background.
@@ -51,7 +50,7 @@ def build_unet(
     for level in range(depth):
         x = double_convolution(x, base_filters * 2**level, f"down{level + 1}")
         skips.append(x)
-        x = max_pool(x, f"down{level + 1}_pool")
+        x = layers.MaxPooling2D(2, name=f"down{level + 1}_pool")(x)
     x = double_convolution(x, base_filters * 2**depth, "bottom")
     for level in reversed(range(depth)):
         x = up_convolution(x, base_filters * 2**level, f"up{level + 1}_upconv")
@@ -72,11 +71,6 @@ def double_convolution(x, filters: int, name: str):
         )
         x = layers.ReLU(name=f"{name}_relu{number}")(x)
     return x
-
-
-def max_pool(x, name: str):
-    """Keep the largest value of each 2×2 block: half the height, half the width."""
-    return layers.MaxPooling2D(2, name=name)(x)
 
 
 def up_convolution(x, filters: int, name: str):
@@ -155,11 +149,3 @@ def valid_output_size(size: int, depth: int = 4) -> int:
             f"{below} or {below + step}"
         )
     return size - loss
-
-
-def valid_input_sizes(depth: int, low: int, high: int) -> list[int]:
-    """Return all input sizes from `low` to `high` that work."""
-    check_whole_number("depth", depth, 0, 16)
-    low, high = (check_whole_number("size", size, 0, 1_000_000) for size in (low, high))
-    loss = 12 * 2**depth - 8
-    return [size for size in range(max(low, loss + 1), high + 1) if (size + 4) % 2**depth == 0]

@@ -64,7 +64,15 @@ def build_vgg(
     if imagenet_colors:
         offset = [127.5 - mean for mean in IMAGENET_MEAN]
         x = layers.Rescaling(127.5, offset, name="imagenet_colors")(x)
-    x = convolution_blocks(x, depth, width, batch_norm)
+    convolution = {"padding": "same", "kernel_initializer": "he_normal"}
+    for block, (count, filters) in enumerate(zip(BLOCKS[depth], FILTERS, strict=True), start=1):
+        for number in range(1, count + 1):
+            name = f"conv{block}_{number}"
+            x = layers.Conv2D(max(1, round(filters * width)), 3, **convolution, name=name)(x)
+            if batch_norm:
+                x = layers.BatchNormalization(name=f"{name}_norm")(x)
+            x = layers.ReLU(name=f"{name}_relu")(x)
+        x = layers.MaxPooling2D(2, name=f"pool{block}")(x)
     x = layers.Flatten(name="flatten")(x)
     for name in ("fc6", "fc7"):
         x = layers.Dense(fc_units, "relu", kernel_initializer="he_normal", name=name)(x)
@@ -134,25 +142,6 @@ def read_published(depth: int, path: str | Path) -> list[list[np.ndarray]]:
     if [arrays[0].ndim for arrays in published] != dimensions:
         raise misfit
     return published
-
-
-def convolution_blocks(x, depth: int, width: float, batch_norm: bool = False):
-    """Apply five blocks of padded 3×3 convolutions, each followed by a 2×2 max pooling."""
-    for block, (count, filters) in enumerate(zip(BLOCKS[depth], FILTERS, strict=True), start=1):
-        for number in range(1, count + 1):
-            name = f"conv{block}_{number}"
-            x = layers.Conv2D(
-                max(1, round(filters * width)),
-                3,
-                padding="same",
-                kernel_initializer="he_normal",
-                name=name,
-            )(x)
-            if batch_norm:
-                x = layers.BatchNormalization(name=f"{name}_norm")(x)
-            x = layers.ReLU(name=f"{name}_relu")(x)
-        x = layers.MaxPooling2D(2, name=f"pool{block}")(x)
-    return x
 
 
 def fold_batch_norm(normalized: keras.Model, plain: keras.Model) -> keras.Model:
