@@ -37,7 +37,10 @@ def cached_folder(folder: Path, build: Callable[[Path], None]) -> Path:
     Raises:
         InputError: if the folder cannot be written.
     """
-    for place in (folder, *_shared(folder)):
+    places, shared = [folder], os.environ.get("TUTORIAL_SHARED")
+    if shared and folder.is_relative_to(data_home()):
+        places.append(absolute(shared, "TUTORIAL_SHARED") / folder.relative_to(data_home()))
+    for place in places:
         if not damaged_files(place):
             return place
     try:
@@ -48,13 +51,6 @@ def cached_folder(folder: Path, build: Callable[[Path], None]) -> Path:
         if damaged_files(folder):  # else another process was faster
             raise cannot_write(folder, error) from None
     return folder
-
-
-def _shared(folder: Path) -> Iterator[Path]:
-    """Yield the place of a folder in the data folder that is only read, if there is one."""
-    shared = os.environ.get("TUTORIAL_SHARED")
-    if shared and folder.is_relative_to(data_home()):
-        yield absolute(shared, "TUTORIAL_SHARED") / folder.relative_to(data_home())
 
 
 @contextlib.contextmanager

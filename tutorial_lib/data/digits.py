@@ -62,7 +62,8 @@ def load_digits(
     kept = []
     for part in ("train", "val", "test"):
         images, labels = getattr(whole, f"{part}_images"), getattr(whole, f"{part}_labels")
-        chosen = _selected(labels, digits, limit)
+        found = [np.flatnonzero(labels == digit)[: limit or None] for digit in digits]
+        chosen = np.unique(np.concatenate(found))  # sorted: in the order of the dataset
         kept += [images[chosen], labels[chosen]]
     return Digits(*kept)
 
@@ -70,11 +71,6 @@ def load_digits(
 def scaled(images: np.ndarray) -> np.ndarray:
     """Return uint8 digits (n, 28, 28) as network input: float32 (n, 28, 28, 1) from 0 to 1."""
     return images[..., None].astype("float32") / 255
-
-
-def _selected(labels: np.ndarray, digits: Sequence[int], limit: int) -> np.ndarray:
-    """Return the sorted indices of the first `limit` digits of each class."""
-    return np.unique(np.concatenate([np.flatnonzero(labels == d)[: limit or None] for d in digits]))
 
 
 def _bundled() -> Digits:

@@ -313,16 +313,15 @@ class _Grid:
         """Write a number into each cell, white where the cell is dark; NaN leaves it blank."""
         if not self.texts:
             style = {"ha": "center", "va": "center", "fontsize": self.font}
-            places = [self.origin + (x + 0.5, y + 0.5) for y, x in np.ndindex(values.shape)]
-            self.texts = [self.ax.text(*place, "", zorder=4, **style) for place in places]
-        cells = zip(self.texts, values.ravel(), white.ravel(), self.colors, strict=True)
-        for text, value, light, color in cells:
+            self.texts = [self.ax.text(0, 0, "", zorder=4, **style) for _ in values.flat]
+        places = np.ndindex(values.shape)
+        cells = zip(self.texts, places, values.flat, white.flat, self.colors, strict=True)
+        for text, place, value, light, color in cells:
+            text.set_position(self.origin + np.add(place[::-1], 0.5))
             text.set_text("" if np.isnan(value) else f"{value:g}")
             text.set_color("white" if light else PALETTE["ink"])
             # The connecting lines pass behind the numbers and keep clear of them.
             text.set_path_effects([withStroke(linewidth=3, foreground=color)])
-        for text, place in zip(self.texts, np.ndindex(values.shape), strict=True):
-            text.set_position(self.origin + np.add(place[::-1], 0.5))
 
     def annotate(self, cells: np.ndarray, texts: Sequence[str], size: float = 0.9) -> None:
         """Write a text into the lower right of each of the cells, and move its number away."""

@@ -32,20 +32,13 @@ def show_frames(
     *,
     title: str,
     alt: str,
-    dpi: int = plotting.DPI,
-    step_ms: int = STEP_MS,
-    colors: int = plotting.DRAWING_COLORS,
-    drawn: Sequence[str] = (),
 ) -> None:
     """Show frames as an animation with buttons; a figure stands in for it where nothing moves.
 
     Args:
         frames: uint8 (height, width, 3), all of one size.
         captions: One line per frame.
-        strip: That figure; `title`, `alt`, `dpi` and `drawn` are as for `plotting.figure` and
-            `plotting.show`.
-        step_ms: How long a frame is shown, in milliseconds.
-        colors: The size of the palette that all frames share.
+        strip: That figure; `title` and `alt` are as for `plotting.figure` and `plotting.show`.
 
     Raises:
         InputError: if the frames are too many, or too large together.
@@ -54,7 +47,7 @@ def show_frames(
     columns = min(len(frames), max(1, MAX_REEL_WIDTH // width))
     reel = None
     # Frames side by side compress well: what does not move repeats within each line of pixels.
-    for step, frame in enumerate(quantized(frames, colors)):
+    for step, frame in enumerate(quantized(frames)):
         if reel is None:
             reel = Image.new("P", (columns * width, -(-len(frames) // columns) * height))
             reel.putpalette(frame.getpalette())
@@ -74,12 +67,12 @@ def show_frames(
             frame_height=height,
             width=round(width * plotting.DISPLAY_DPI / plotting.DPI),
             captions=json.dumps(list(captions), ensure_ascii=False).replace("<", "\\u003c"),
-            step_ms=step_ms,
+            step_ms=STEP_MS,
             last_ms=LAST_MS,
         )
         return {"text/html": page, "text/plain": f"<animation: {title}>"}
 
-    plotting.show(strip, alt=alt, dpi=dpi, interactive=bundle, drawn=drawn)
+    plotting.show(strip, alt=alt, interactive=bundle)
 
 
 def fill_template(name: str, **values) -> str:
@@ -94,7 +87,7 @@ def write_gif(frames: Sequence[np.ndarray], path: str | Path) -> None:
     Raises InputError if the frames are too many, or too large together.
     """
     _checked_size(frames)
-    images = quantized(frames, plotting.DRAWING_COLORS)
+    images = quantized(frames)
     durations = [STEP_MS] * (len(frames) - 1) + [LAST_MS]
     gif = io.BytesIO()
     next(images).save(gif, "GIF", save_all=True, append_images=images, duration=durations, loop=1)
@@ -110,11 +103,11 @@ def check_frames(count: int) -> None:
         )
 
 
-def quantized(frames: Sequence[np.ndarray], colors: int) -> Iterator[Image.Image]:
+def quantized(frames: Sequence[np.ndarray]) -> Iterator[Image.Image]:
     """Yield frames reduced to one palette, which is chosen from up to `SAMPLED` of them."""
     chosen = np.linspace(0, len(frames) - 1, min(SAMPLED, len(frames))).round().astype(int)
     sample = {n: frames[n] for n in chosen}
-    palette = plotting.quantize(Image.fromarray(np.vstack(list(sample.values()))), colors)
+    palette = plotting.quantize(Image.fromarray(np.vstack(list(sample.values()))))
     known = np.reshape(palette.getpalette(), (-1, 3))
     # Pillow maps an image to a given palette only roughly, so we look up the nearest color.
     nearest = np.full(1 << 24, -1, np.int16)

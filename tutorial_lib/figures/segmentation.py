@@ -86,10 +86,8 @@ def show_segmentations(
             plotting.bare(ax)
             truth = None if truths is None else truths[row]
             ax.imshow(image if maps is images else tinted(image, labels, truth))
-            if row == 0 and not across:
-                ax.set_title(heading, fontsize=9)
-            if across and row == 0:
-                ax.set_ylabel(heading, fontsize=9)
+            if row == 0:
+                (ax.set_ylabel if across else ax.set_title)(heading, fontsize=9)
             if maps is not images and truth is not None and labels is not truth:
                 score = f"mean IoU {image_iou(truth, labels):.2f}"
                 ax.set_xlabel(score, fontsize=9, gid="measured")

@@ -22,17 +22,15 @@ LABELS_AND_RANGES = {
 }
 
 
-def explore_convolution(i: int = 6, k: int = 3, s: int = 2, p: int = 1, d: int = 1) -> None:
+def explore_convolution(i: int = 6, k: int = 3, s: int = 2, p: int = 1) -> None:
     """Show sliders for a convolution, its size formula with numbers, and the sliding kernel."""
-    start = {"i": i, "k": k, "s": s, "p": p, "d": d}
+    start = {"i": i, "k": k, "s": s, "p": p, "d": 1}
     _show(Explorer(animation.slide, size_formula, start), "convolution")
 
 
-def explore_transposed(
-    i: int = 3, k: int = 3, s: int = 2, p: int = 1, d: int = 1, output_padding: int = 0
-) -> None:
+def explore_transposed(i: int = 3, k: int = 3, s: int = 2, p: int = 1) -> None:
     """Show sliders for a transposed convolution, as a convolution over inserted zeros."""
-    start = {"i": i, "k": k, "s": s, "p": p, "d": d, "output_padding": output_padding}
+    start = {"i": i, "k": k, "s": s, "p": p, "d": 1, "output_padding": 0}
     explorer = Explorer(animation.transposed_slide, transposed_size_formula, start)
     _show(explorer, "transposed convolution")
 
