@@ -238,18 +238,12 @@ def insert_zeros(x: np.ndarray, stride: Pair) -> np.ndarray:
 
 
 def receptive_field(stack: Sequence[tuple[int, ...]]) -> list[tuple[int, int]]:
-    """Return the receptive field of one output pixel, layer by layer.
+    """Return the receptive field and the cumulative stride of each layer, in input pixels.
 
-    Args:
-        stack: (kernel, stride) or (kernel, stride, dilation) of each layer, first layer first.
-            Pooling counts like a convolution.
-
-    Returns:
-        For each layer the receptive field in input pixels, and the cumulative stride: the distance
-        in input pixels between the receptive fields of neighboring outputs.
-
-    Raises:
-        InputError: if a layer is no such tuple, or a number is no whole number, or below 1.
+    The stack has (kernel, stride) or (kernel, stride, dilation) of each layer, first layer first;
+    pooling counts like a convolution. The cumulative stride is the distance between the receptive
+    fields of neighboring outputs. Raises InputError if a layer is no such tuple, or a number is no
+    whole number, or below 1.
     """
     if not isinstance(stack, Sequence):
         raise InputError(f"expected the layers (kernel, stride), got {stack!r}")

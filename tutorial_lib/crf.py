@@ -87,9 +87,8 @@ def appearance_kernel(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the weight of each anchor for each pixel, and the anchors' places.
 
-    Returns:
-        float32 (pixels, anchors), each row of which adds up to one, without the pixel itself; and
-        int (anchors,), places in the flattened image.
+    The weights, float32 (pixels, anchors), add up to one for each pixel, itself left out; the
+    places, int (anchors,), are those in the flattened image.
     """
     height, width = image.shape[:2]
     anchors = min(anchors, MOST_WEIGHTS // (height * width))

@@ -21,8 +21,7 @@ STEPS = 256  # thresholds of a `ThresholdCurve`, equally spaced from 0 to 1
 class ConfusionMatrix:
     """Numbers of pixels by true and predicted class, gathered image by image.
 
-    Attributes:
-        counts: int64 (classes, classes); row: the label, column: the prediction.
+    `counts` is int64 (classes, classes), with a row per label and a column per prediction.
     """
 
     def __init__(self, classes: int, ignore: int | None = VOID):
@@ -159,11 +158,8 @@ class ThresholdCurve:
 def threshold_curve(batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> ThresholdCurve:
     """Return the scores at all thresholds, in one pass over the images and in constant memory.
 
-    Args:
-        batches: Pairs of labels (0, 1, 255 void) and probabilities from 0 to 1, of one shape.
-
-    Raises:
-        InputError: if the shapes differ or a probability is out of range.
+    Batches are pairs of labels (0, 1, 255 void) and probabilities from 0 to 1, of one shape. Raises
+    InputError if the shapes differ or a probability is out of range.
     """
     counts = np.zeros((2, STEPS + 1), np.int64)
     for labels, probabilities in batches:
@@ -194,13 +190,8 @@ def center_prior(batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray
     """Return the best prediction that ignores the image: the places where objects usually are.
 
     It counts how often each pixel is labeled 1 in the training set, and thresholds this frequency
-    where the IoU on the training set is highest.
-
-    Args:
-        batches: Pairs of anything and labels (batch, height, width), 255 void.
-
-    Returns:
-        bool (height, width).
+    where the IoU on the training set is highest. Batches are pairs of anything and labels
+    (batch, height, width), 255 void; the result is bool (height, width).
     """
     positive = valid = 0
     for _, labels in batches:
@@ -217,13 +208,10 @@ def center_prior(batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray
 
 
 def mean_colors(batches: Iterable) -> np.ndarray:
-    """Return the mean color of the object in each image.
+    """Return the mean color of the object in each image; NaN where there is none.
 
-    Args:
-        batches: Pairs of images (batch, height, width, 3) and labels of their center; 1 is object.
-
-    Returns:
-        float (images, 3) in the units of the images; NaN where there is no object.
+    Batches are pairs of images (batch, height, width, 3) and labels of their center, in which 1 is
+    the object; the result is float (images, 3) in the units of the images.
     """
     colors = []
     for images, labels in batches:
@@ -236,14 +224,10 @@ def mean_colors(batches: Iterable) -> np.ndarray:
 
 
 def boundary_distance(labels: np.ndarray) -> np.ndarray:
-    """Return the distance of each pixel to the nearest boundary.
+    """Return the distance to the nearest boundary in pixels, float64 (height, width).
 
-    Args:
-        labels: Classes (height, width). VOC marks its boundaries as void; where two classes touch
-            without void between them, the pixels on both sides are boundary too.
-
-    Returns:
-        float64 (height, width), in pixels; infinite everywhere if there is no boundary.
+    VOC marks its boundaries as void. Where two classes touch without void between them, the pixels
+    on both sides are boundary too. Without any boundary the distance is infinite everywhere.
     """
     from scipy import ndimage
 
@@ -262,12 +246,8 @@ def boundary_band(labels: np.ndarray, width: float) -> np.ndarray:
     """Return the pixels near a boundary, which Kohli, Ladický & Torr call a trimap (IJCV 2009).
 
     Most pixels lie far from any boundary, so a score over all pixels hardly shows whether the
-    boundaries are sharp. A score over this band does.
-
-    The labels are those of `boundary_distance`; `width` is the greatest distance in pixels.
-
-    Returns:
-        bool (height, width).
+    boundaries are sharp. A score over this band, bool (height, width), does. The labels are those
+    of `boundary_distance`; `width` is the greatest distance in pixels.
     """
     return boundary_distance(labels) <= width
 

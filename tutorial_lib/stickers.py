@@ -72,8 +72,7 @@ def make_sticker(
 def _scaled(image: np.ndarray, mask: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
     """Crop image and mask to the mask's box, and scale its longer side to `side` pixels.
 
-    Returns:
-        colors uint8 (height, width, 3) and opacity from 0 to 1, float (height, width).
+    The results are colors, uint8 (height, width, 3), and opacity from 0 to 1, (height, width).
     """
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     box = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
@@ -92,11 +91,7 @@ def _scaled(image: np.ndarray, mask: np.ndarray, side: int) -> tuple[np.ndarray,
 
 
 def clean_mask(mask: np.ndarray) -> np.ndarray:
-    """Fill the holes of a mask (height, width), and remove parts below a tenth of the largest.
-
-    Returns:
-        bool (height, width).
-    """
+    """Fill the holes of a mask, and remove parts below a tenth of the largest: bool, same shape."""
     filled = ndimage.binary_fill_holes(mask != 0)
     parts, count = ndimage.label(filled)
     if not count:
@@ -109,10 +104,8 @@ def clean_mask(mask: np.ndarray) -> np.ndarray:
 def on_checkerboard(sticker: np.ndarray, dark: bool = False) -> np.ndarray:
     """Show a sticker, uint8 (height, width, 4), in the middle of a square checkerboard.
 
-    That is the usual sign of transparency. On a dark one, a missing contour would be visible.
-
-    Returns:
-        uint8 (side, side, 3), RGB.
+    That is the usual sign of transparency. On a dark one, a missing contour would be visible. The
+    result is uint8 (side, side, 3), RGB.
     """
     side = max(sticker.shape[:2])
     spare = [side - length for length in sticker.shape[:2]]

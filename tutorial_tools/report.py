@@ -58,10 +58,9 @@ def read_json(path: Path) -> dict:
 def read_cells(executed: dict, stored: dict) -> list[dict]:
     """Describe each code cell of a notebook that papermill executed, completely or partially.
 
-    Returns:
-        One dict per code cell: position (counted from 1, text cells included), id, first_line,
-        source (a hash), status ("completed", "failed", "running" or "not run"), seconds, text
-        (what it printed or ended in; empty where that may differ), images, metrics, error.
+    A dict per cell has: position (counted from 1, text cells included), id, first_line, source (a
+    hash), status ("completed", "failed", "running" or "not run"), seconds, text (what it printed or
+    ended in; empty where that may differ), images, metrics, error.
     """
     # Without papermill's own additions, the cells are those of the stored notebook in order.
     cells = executed.get("cells", [])
@@ -140,9 +139,8 @@ def metrics_of(entry: dict) -> dict:
 def changes(entry: dict, before: dict) -> list[dict]:
     """List what differs from an earlier entry of the same notebook.
 
-    Returns:
-        Dicts of kind ("broke", "fixed", "text", "image", "metric", "time", "memory" or "code"),
-        text, cell (its position, or 0) and, for images, the hashes before and after.
+    The dicts have kind ("broke", "fixed", "text", "image", "metric", "time", "memory" or "code"),
+    text, cell (its position, or 0) and, for images, the hashes before and after.
     """
     found = []
 
@@ -206,11 +204,10 @@ def environment_changes(run: dict, before: dict) -> list[str]:
 def read_tests(folder: Path) -> dict | None:
     """Read `tests.xml`, the JUnit file that pytest left in the report's folder.
 
-    Returns:
-        None if there is no such file, or it is damaged; otherwise a dict: when, seconds (by the
-        clock), tests, skipped, failures (dicts: name, message, text, evidence: names of images
-        in `figures` beside the report's folder), files (dicts: name, tests, seconds (summed over
-        workers), slowest; longest first).
+    None if there is no such file, or it is damaged; otherwise a dict: when, seconds (by the clock),
+    tests, skipped, failures (dicts: name, message, text, evidence: names of images in `figures`
+    beside the report's folder), files (dicts: name, tests, seconds (summed over workers), slowest;
+    longest first).
     """
     try:
         suite = next(ElementTree.parse(folder / "tests.xml").getroot().iter("testsuite"))

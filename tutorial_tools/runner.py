@@ -59,13 +59,10 @@ class Result:
 
 
 def find_notebooks(names: Iterable[str] = (), folder: Path = NOTEBOOKS) -> list[Path]:
-    """Return notebooks in the order of their names.
+    """Return the notebooks that `names` select, in the order of their names; all without any.
 
-    Args:
-        names: Paths of notebooks, or starts of names of notebooks in `folder`; empty for all.
-
-    Raises:
-        InputError: if a path is no file, a name fits no notebook, or there are no notebooks.
+    A name is the path of a notebook, or the start of the name of one in `folder`. Raises InputError
+    if a path is no file, a name fits no notebook, or there are no notebooks.
     """
     available = sorted(folder.glob("[0-9]*.ipynb"))
     known = ", ".join(path.stem for path in available)

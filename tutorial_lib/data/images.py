@@ -197,12 +197,9 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
 def as_rgb(image: np.ndarray) -> np.ndarray:
     """Return an image array as uint8 (height, width, 3).
 
-    Args:
-        image: uint8 or uint16; (height, width) gray, or with 1 (gray), 2 (gray and opacity), 3
-            (RGB) or 4 (RGB and opacity) channels. What is transparent becomes white.
-
-    Raises:
-        InputError: if it is none of these, or has no pixels.
+    It may be uint8 or uint16; (height, width) gray, or with 1 (gray), 2 (gray and opacity), 3 (RGB)
+    or 4 (RGB and opacity) channels. What is transparent becomes white. Raises InputError if it is
+    none of these, or has no pixels.
     """
     image = np.asarray(image)
     channels = image.shape[2] if image.ndim == 3 else 1 if image.ndim == 2 else 0

@@ -205,9 +205,8 @@ def random_crop(image: tf.Tensor, labels: tf.Tensor, size: int, seed: tf.Tensor,
 def random_placement(image: tf.Tensor, labels: tf.Tensor, size: int, scales, seed: tf.Tensor):
     """Resize by a random factor, where 1 fits into a square of `size`, and place the square.
 
-    Returns:
-        (image, labels, top, left) with the corner of the square in the resized image. The corner is
-        negative where the square extends beyond the image.
+    The result is (image, labels, top, left) with the corner of the square in the resized image,
+    which is negative where the square extends beyond the image.
     """
     draw = tf.random.stateless_uniform([3], seed)
     scale = scales[0] * (scales[1] / scales[0]) ** draw[0]
@@ -226,11 +225,9 @@ def class_pixels(folder: Path) -> np.ndarray:
 def sampling_weights(pixels: np.ndarray, power: float = 1.0) -> np.ndarray:
     """Return the inverse frequency of the rarest class of each record, to a power.
 
-    The pixels come from `class_pixels`. A power of 0 weighs all records alike.
-
-    Returns:
-        float64 (records,); the frequency of a class is the share of records that contain it, and a
-        record whose labels are all void weighs 1.
+    The pixels come from `class_pixels`; the weights are float64 (records,). The frequency of a
+    class is the share of records that contain it. A record whose labels are all void weighs 1, and
+    a power of 0 weighs all records alike.
     """
     present = pixels[:, :VOID] > 0
     frequency = np.maximum(present.mean(axis=0), 1e-9)
@@ -255,10 +252,8 @@ def keep_probabilities(pixels: np.ndarray, power: float) -> np.ndarray:
 
     A loss over the subset is, in expectation, a loss with class weights 1 / frequency^power, so
     the frequent background no longer dominates. The pixels come from `class_pixels`. A power of 0
-    keeps all of them, and 1 makes all classes as frequent as the rarest.
-
-    Returns:
-        float64 (256,): 1 for the rarest class, void and classes that do not occur.
+    keeps all of them, and 1 makes all classes as frequent as the rarest. The result is
+    float64 (256,): 1 for the rarest class, void and classes that do not occur.
     """
     totals = pixels.sum(axis=0).astype(float)
     totals[VOID] = 0

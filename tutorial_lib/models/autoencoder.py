@@ -45,9 +45,8 @@ def build_decoder(latent_dim: int = 2) -> keras.Model:
 def build_autoencoder(latent_dim: int = 2) -> keras.Model:
     """Join an encoder and a decoder; `latent_dim` is the number of channels between them.
 
-    Returns:
-        A model that maps float32 (batch, height, width, 1) in [0, 1] to its reconstruction. Its
-        layers "encoder" and "decoder" are models themselves.
+    The model maps float32 (batch, height, width, 1) in [0, 1] to its reconstruction. Its layers
+    "encoder" and "decoder" are models themselves.
     """
     return keras.Sequential(
         [build_encoder(latent_dim), build_decoder(latent_dim)], name="autoencoder"

@@ -129,8 +129,7 @@ class BilinearUpsampling(layers.Layer):
 def interpolation_matrix(size: int, factor: int):
     """Return the matrix that interpolates `size` numbers linearly, replicating the outer ones.
 
-    Returns:
-        float32 tensor (factor · size, size); each row adds up to one.
+    It is a float32 tensor (factor · size, size), each row of which adds up to one.
     """
     centers = ops.cast(ops.arange(size), "float32")
     pixels = (ops.cast(ops.arange(factor * size), "float32") + 0.5) / factor - 0.5
@@ -200,14 +199,9 @@ def warm_start(finer: keras.Model, coarser: keras.Model) -> keras.Model:
 def bilinear_kernel(factor: int) -> np.ndarray:
     """Return the kernel with which a transposed convolution interpolates bilinearly.
 
-    It is the product of two triangle functions. Along each axis, weights that are `factor` apart
-    add up to one.
-
-    Returns:
-        float32 (2 factor, 2 factor).
-
-    Raises:
-        InputError: if the factor is not even: then its kernel has no alignment to the pixel.
+    It is the product of two triangle functions, float32 (2 factor, 2 factor). Along each axis,
+    weights that are `factor` apart add up to one. Raises InputError if the factor is not even: then
+    its kernel has no alignment to the pixel.
     """
     check_whole_number("factor", factor, 2, 1024)
     if factor % 2:

@@ -87,12 +87,9 @@ def load_imagenet_vgg(depth: int = 16, weights: str | Path = "imagenet") -> kera
     Its first layer maps our colors to those that the weights expect: 0 to 255, less the mean color
     of ImageNet. They also expect blue first, so we reverse the channels of the first kernel.
 
-    Args:
-        weights: "imagenet" downloads half a gigabyte; or the path of a file as keras.applications
-            publishes it, with the top.
-
-    Raises:
-        InputError: if the file is missing or does not fit.
+    The weights "imagenet" are a download of half a gigabyte; a path reads a file as
+    keras.applications publishes it, with the top. Raises InputError if it is missing or does not
+    fit.
     """
     check_choice("depth", depth, tuple(BLOCKS))
     if weights == "imagenet":

@@ -251,10 +251,7 @@ class EpochCheckpoint(keras.callbacks.Callback):
 
     Keras's `BackupAndRestore` does not save the state of random generators, for example those of
     dropout, so it would not end with the same bits. The batches of an epoch depend on its number
-    alone, so they need no saving.
-
-    Attributes:
-        history: Name → one number per epoch since the very first.
+    alone, so they need no saving. `history` has for each name one number per epoch since the first.
     """
 
     def __init__(self, path: Path | None = None):

@@ -168,10 +168,8 @@ def batches_from(folder: Path, settings, seed: int, stride: int) -> Callable:
 def center_crops(samples: Iterable, size: int):
     """Return batches of the center of each image, for a loss on validation data.
 
-    A smaller image is padded with gray, its labels with void.
-
-    Returns:
-        tf.data pairs of float32 (batch, size, size, 3) and uint8 (batch, size, size).
+    A smaller image is padded with gray, its labels with void. The batches are tf.data pairs of
+    float32 (batch, size, size, 3) and uint8 (batch, size, size).
     """
     import tensorflow as tf
 

@@ -104,12 +104,9 @@ def split_void(labels, classes: int):
 def class_weights(labels: np.ndarray) -> np.ndarray:
     """Return weights that make up for unequal areas of the classes: w_c of U-Net's equation 2.
 
-    Args:
-        labels: uint8 (height, width): classes, 255 void.
-
-    Returns:
-        float32 (height, width): the weights of each class that occurs have the same sum; their
-        mean over all pixels but void is 1; void has 0.
+    Labels, uint8 (height, width), are classes or 255 for void; weights are float32 (height, width).
+    Those of each class that occurs have the same sum, and void has 0. The mean over all other
+    pixels is 1.
     """
     classes, counts = np.unique(labels[labels != VOID], return_counts=True)
     weights = np.zeros(labels.shape, np.float32)
@@ -154,11 +151,8 @@ def border_weights(labels: np.ndarray, strength: float = 10.0, sigma: float = 5.
 def with_border_weights(batches):
     """Return batches whose labels carry `border_weights`, for `border_weighted_cross_entropy`.
 
-    Args:
-        batches: tf.data pairs of images and uint8 labels (batch, height, width).
-
-    Returns:
-        tf.data pairs of images and float32 (batch, height, width, 2): label, weight.
+    From tf.data pairs of images and uint8 labels (batch, height, width) it makes pairs of images
+    and float32 (batch, height, width, 2): label, weight.
     """
     import tensorflow as tf
 

@@ -55,10 +55,9 @@ def load_classifier():
 
 
 def object_images(count: int, seed: int = SEED) -> tuple[np.ndarray, np.ndarray]:
-    """Compose images of one object each.
+    """Compose images of one object each, and return them with their class numbers.
 
-    Returns:
-        images uint8 (count, 96, 96, 3) and class numbers int64 (count,), indices into `CLASSES`.
+    They are uint8 (count, 96, 96, 3) and int64 (count,), indices into `CLASSES`.
     """
     images, classes, index = [], [], 0
     while len(images) < count:

@@ -25,8 +25,7 @@ def callbacks(name: str, images: np.ndarray, labels: np.ndarray) -> list[keras.c
 class Triples(keras.callbacks.Callback):
     """Logs the graph once, and input, mask and prediction side by side after each epoch.
 
-    Attributes:
-        frames: What was logged, one uint8 (n, h, 3 w, 3) for each epoch.
+    What was logged is in `frames`, one uint8 (n, h, 3 w, 3) for each epoch.
     """
 
     def __init__(self, folder: Path, images: np.ndarray, labels: np.ndarray):
