@@ -5,6 +5,7 @@ Everything heavy is imported inside the commands, so that `tutorial --help` answ
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import sys
@@ -433,39 +434,28 @@ strict_option = click.option("--strict", is_flag=True, help="Stop at the first p
 @strict_option
 def check_data(kind: str, folder: Path, split: str, categories, strict: bool) -> None:
     """Read every image and mask of a COCO or VOC tree, or records, and list what is damaged."""
-    total, problems = 0, []
-    for problem in _problems(kind, folder, split, categories):
-        if problem is None:
-            total += 1
-            continue
-        if strict:
-            raise InputError(problem)
-        problems.append(problem)
-        click.echo(problem)
-    click.echo(f"{total} images examined, {len(problems)} problems")
-    sys.exit(int(bool(problems)))
-
-
-def _problems(kind, folder, split, categories):
-    """Yield None for each image that is read, and a line for each problem."""
     if kind == "records":
         records = _records()
-        ids = range(records.count(folder))
-        damage = records.find_damage(folder)
+        total, damage = records.count(folder), records.find_damage(folder)
     elif kind == "voc":
         from tutorial_lib.data.voc import VocTree
 
         tree = VocTree(folder)
-        ids, damage = tree.ids(split), tree.check(split)
+        total, damage = len(tree.ids(split)), tree.check(split)
     else:
         from tutorial_lib.data.coco import CocoSplit
 
         tree = CocoSplit(folder, split)
-        yield from tree.problems
         ids = tree.image_ids()
-        damage = tree.check(ids, categories)
-    yield from damage
-    yield from (None for _ in ids)
+        total, damage = len(ids), itertools.chain(tree.problems, tree.check(ids, categories))
+    problems = 0
+    for problem in damage:
+        if strict:
+            raise InputError(problem)
+        click.echo(problem)
+        problems += 1
+    click.echo(f"{total} images examined, {problems} problems")
+    sys.exit(int(problems > 0))
 
 
 def _records():
