@@ -52,10 +52,13 @@ def test_a_model_without_branches():
     assert [t.get_text() for t in ax.texts if t.get_text()] == ["1", "8", "2", "6"]
 
 
+def autoencoder_in_one_chain():
+    parts = autoencoder.build_encoder().layers + autoencoder.build_decoder().layers
+    return keras.Sequential([keras.Input((None, None, 1)), *parts])
+
+
 def test_a_kernel_as_large_as_its_input_leads_one_level_down_and_its_transpose_up():
-    whole = autoencoder.build_autoencoder()
-    parts = [layer for name in ("encoder", "decoder") for layer in whole.get_layer(name).layers]
-    maps = diagrams.network_graph(keras.Sequential([keras.Input((None, None, 1)), *parts]), 28)
+    maps = diagrams.network_graph(autoencoder_in_one_chain(), 28)
     assert [(m.shape[0], m.level) for m in maps] == [
         (28, 0), (14, 1), (7, 2), (1, 3), (7, 2), (14, 1), (28, 0),
     ]  # fmt: skip
@@ -63,11 +66,8 @@ def test_a_kernel_as_large_as_its_input_leads_one_level_down_and_its_transpose_u
 
 
 def test_kernels_of_different_sizes_have_arrows_of_their_own():
-    whole = autoencoder.build_autoencoder()
-    parts = [layer for name in ("encoder", "decoder") for layer in whole.get_layer(name).layers]
     fig, ax = plotting.figure(title="Autoencoder", size=(7, 4))
-    chain = keras.Sequential([keras.Input((None, None, 1)), *parts])
-    diagrams.draw_network(ax, chain, input_size=28)
+    diagrams.draw_network(ax, autoencoder_in_one_chain(), input_size=28)
     key = {line.get_label(): line.get_color() for line in ax.get_legend().get_lines()}
     assert len(key) == len(set(key.values())) == 4
     drawn = [line.get_color() for line in ax.lines]

@@ -10,7 +10,7 @@ from tutorial_lib.data.cache import file_hash
 from tutorial_lib.data.images import normalize
 from tutorial_lib.errors import InputError
 from tutorial_lib.models import efficientnet_lite, photo_fcn
-from tutorial_lib.training import checkpoints
+from tutorial_lib.training import checkpoints, finetune, pretrain
 from tutorial_lib.training import photo_fcn as training
 
 
@@ -47,12 +47,21 @@ def test_the_evidence_for_a_cat_is_what_the_classifier_says():
 
 
 @pytest.mark.parametrize("content", [None, b"damaged"])
-def test_a_missing_or_damaged_checkpoint_is_one_line(tmp_path, monkeypatch, content):
-    monkeypatch.setattr(training, "CHECKPOINT", tmp_path / "scores.npz")
+@pytest.mark.parametrize(
+    ("module", "load"),
+    [
+        (training, training.load_voc_network),
+        (finetune, finetune.load_cat_network),
+        (pretrain, pretrain.load_classifier),
+    ],
+    ids=["voc", "cats", "pictograms"],
+)
+def test_a_missing_or_damaged_checkpoint_is_one_line(tmp_path, monkeypatch, module, load, content):
+    monkeypatch.setattr(module, "CHECKPOINT", tmp_path / "weights")
     if content:
-        training.CHECKPOINT.write_bytes(content)
+        module.CHECKPOINT.write_bytes(content)
     with pytest.raises(InputError, match="is (missing|damaged); restore it with git"):
-        training.load_voc_network()
+        load()
 
 
 @pytest.mark.slow

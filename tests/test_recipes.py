@@ -120,7 +120,8 @@ def test_every_recipe_takes_two_steps(home, tree, name, capsys):
     assert all(np.isfinite(curve["loss"]).all() for curve in curves.values())
     moved = networks[32].get_layer("score_fc7").kernel
     assert np.abs(moved).max() > 0
-    frozen = np.array_equal(networks[8].get_layer("fc7").kernel[0, 0], _kernel(backbone, "fc7"))
+    fc7 = [network.get_layer("fc7").kernel for network in (networks[8], backbone)]
+    frozen = np.array_equal(fc7[0][0, 0], fc7[1])
     assert frozen == (name == "two-class")
     matrices = recipes.report_recipe(name, networks, tree, limit=1)
     printed = capsys.readouterr().out
@@ -128,10 +129,6 @@ def test_every_recipe_takes_two_steps(home, tree, name, capsys):
     assert ("published" in printed) == (name in recipes.PUBLISHED)
     if name == "two-class":
         assert not np.delete(matrices[8].counts, [0, 8], axis=1).any()
-
-
-def _kernel(network, layer):
-    return np.asarray(network.get_layer(layer).kernel)
 
 
 class Killed(Exception):

@@ -437,20 +437,15 @@ def test_a_chapter_is_printed(browser, site, tmp_path):
     assert printed.startswith(b"%PDF") and printed.count(b"/Type /Page\n") > 15
 
 
-def test_a_solution_unfolds(page, address):
+@pytest.mark.parametrize(
+    ("fold", "hidden"), [("solution", "✓"), ("Show the result", "4,294,967,296 weights")]
+)
+def test_a_solution_and_the_answer_to_a_question_unfold(page, address, fold, hidden):
     page.goto(f"{address}notebooks/{CHAPTERS[0]}.html")
-    fold = page.locator("details", has_text="solution").first
-    assert "✓" not in fold.inner_text()
-    fold.locator("summary").click()
-    assert "✓" in fold.inner_text()
-
-
-def test_the_answer_to_a_question_unfolds(page, address):
-    page.goto(f"{address}notebooks/{CHAPTERS[0]}.html")
-    fold = page.locator("details", has_text="Show the result").first
-    assert "weights" not in fold.inner_text()
-    fold.locator("summary").click()
-    assert "4,294,967,296 weights" in fold.inner_text()
+    details = page.locator("details", has_text=fold).first
+    assert hidden not in details.inner_text()
+    details.locator("summary").click()
+    assert hidden in details.inner_text()
 
 
 def test_the_theme_button_makes_it_dark(page, address):

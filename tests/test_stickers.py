@@ -22,6 +22,9 @@ def disk(center=(30, 50), radius=20):
     return (y - center[0]) ** 2 + (x - center[1]) ** 2 < radius**2
 
 
+PHOTO = np.where(disk().repeat(2, 0).repeat(2, 1)[..., None], (0, 0, 255), 240).astype(np.uint8)
+
+
 @pytest.mark.parametrize("mask", [disk(), np.ones((60, 100)), np.eye(60, 100)])
 def test_one_side_is_512(mask):
     sticker = stickers.make_sticker(BLUE, mask)
@@ -162,11 +165,9 @@ def blue_is_cat(tmp_path):
 def test_a_saved_net_knows_how_it_is_used(blue_is_cat):
     net = checkpoints.load_network(blue_is_cat)
     assert (net.classes, net.short_side) == (voc.CLASSES, 64)
-    image = np.full((120, 200, 3), 240, np.uint8)
-    image[disk().repeat(2, 0).repeat(2, 1)] = (0, 0, 255)
-    labels = net.segment(image)
+    labels = net.segment(PHOTO)
     assert set(np.unique(labels)) == {0, 8} and labels.shape == (120, 200)
-    assert np.mean(net.segment(image, crf=True) == labels) > 0.97
+    assert np.mean(net.segment(PHOTO, crf=True) == labels) > 0.97
 
 
 @pytest.mark.parametrize("size", ["x", None, 0])
@@ -184,9 +185,7 @@ def test_a_net_without_a_size_is_refused(blue_is_cat, size):
 
 
 def test_the_sticker_command(blue_is_cat, tmp_path):
-    image = np.full((120, 200, 3), 240, np.uint8)
-    image[disk().repeat(2, 0).repeat(2, 1)] = (0, 0, 255)
-    Image.fromarray(image).save(tmp_path / "photo.jpg", quality=95)
+    Image.fromarray(PHOTO).save(tmp_path / "photo.jpg", quality=95)
     out, preview = tmp_path / "out" / "cat.png", tmp_path / "preview.png"
     arguments = ["sticker", str(tmp_path / "photo.jpg"), "--model", str(blue_is_cat)]
     result = run(*arguments, "-o", out, "--preview", preview, "--shadow")
