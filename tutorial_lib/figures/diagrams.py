@@ -28,6 +28,7 @@ FOLDED = {
     "Rescaling", "SpatialDropout2D", "ZeroPadding2D",
 }  # fmt: skip
 FONT_SIZE = 10
+TEXT = {"fontsize": FONT_SIZE, "color": PALETTE["ink"]}
 
 
 @dataclass(eq=False)
@@ -86,13 +87,8 @@ def draw_network(ax, model, *, input_size=None, stages: bool = False, named=()) 
     for m, box in boxes.items():
         _draw_box(ax, m, *box)
         if m.name in named:
-            style = {
-                "ha": "right",
-                "fontsize": FONT_SIZE,
-                "weight": "bold",
-                "color": PALETTE["ink"],
-            }
-            ax.text(box[0] - 0.06, box[1] + box[3] / 2, m.name, va="center", **style)
+            place = {"ha": "right", "va": "center", "weight": "bold"}
+            ax.text(box[0] - 0.06, box[1] + box[3] / 2, m.name, **place, **TEXT)
         for edge in m.edges:
             _draw_arrow(ax, boxes, edge[0], m, edge[1], inch)
     _draw_key(ax, maps)
@@ -262,9 +258,8 @@ def _draw_box(ax, m: FeatureMap, left: float, bottom: float, width: float, heigh
     ax.add_patch(Rectangle((left, bottom), width, height, fc="#A9C8F0", **style))
     if m.copied:
         ax.add_patch(Rectangle((left, bottom), m.copied * width, height, fc="white", **style))
-    text = {"ha": "center", "fontsize": FONT_SIZE, "color": PALETTE["ink"]}
-    ax.text(m.x, bottom + height + 0.03, str(m.shape[2]), va="bottom", **text)
-    ax.text(m.x, bottom - 0.05, _size(m), va="top", rotation=90, **text)
+    ax.text(m.x, bottom + height + 0.03, str(m.shape[2]), ha="center", va="bottom", **TEXT)
+    ax.text(m.x, bottom - 0.05, _size(m), ha="center", va="top", rotation=90, **TEXT)
 
 
 def _size(m: FeatureMap) -> str:

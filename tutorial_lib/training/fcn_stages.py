@@ -61,12 +61,11 @@ QUICK = {
     "crop": 160,
     "scales": (0.9, 1.1),
 }
-FULL = {
+FULL = QUICK | {
     "scenes": 8000,
     "validation": 400,
     "stages": {32: Stage(1, 20, 1e-3), 16: Stage(1, 10, 1e-3), 8: Stage(1, 10, 1e-3)},
     "batch_size": 8,
-    "crop": 160,
     "scales": (0.75, 1.33),
 }
 # Photographs: the backbone was pretrained on ImageNet, and there are few images, most of which show
