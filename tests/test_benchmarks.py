@@ -3,18 +3,18 @@
 import ast
 import importlib
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from tutorial_lib import CHECKOUT as ROOT
+
 sys.path.append(str(ROOT / "benchmarks"))
 
-import common  # noqa: E402
-import mutations  # noqa: E402
-import robustness  # noqa: E402
+import common
+import mutations
+import robustness
 
-from tutorial_tools import report  # noqa: E402
+from tutorial_tools import report
 
 SOURCE = '''\
 """A text that no reader of the chapter sees."""

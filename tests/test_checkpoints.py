@@ -55,8 +55,7 @@ def test_trained_once_then_loaded_bit_for_bit(trainings, home):
     second, again = trained(trainings)
     assert trainings == [1] and history == again and len(files(home)) == 1
     assert len(history["loss"]) == len(history["val_loss"]) == 2
-    for old, new in zip(first.get_weights(), second.get_weights(), strict=True):
-        assert np.array_equal(old, new)
+    np.testing.assert_equal(first.get_weights(), second.get_weights())
 
 
 def test_retrain_trains_to_the_same_weights(trainings, home):
@@ -264,7 +263,7 @@ def test_a_checkpoint_that_cannot_be_written_is_one_line_before_training(tmp_pat
             network, lambda a, b: data, epochs=1, steps=1,
             checkpoint=tmp_path / "file" / "x.keras",
         )  # fmt: skip
-    assert all(np.array_equal(a, b) for a, b in zip(network.get_weights(), before, strict=True))
+    np.testing.assert_equal(network.get_weights(), before)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
@@ -292,4 +291,4 @@ def test_half_precision_trains_and_resumes(tmp_path):
 
     (whole, first), (parts, second) = run("a.keras", 2), run("b.keras", 1, 2)
     assert whole == parts and all(np.isfinite(whole))
-    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+    np.testing.assert_equal(first, second)

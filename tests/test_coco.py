@@ -86,9 +86,7 @@ def test_an_odd_number_at_the_end_is_dropped():
     ],
 )
 def test_what_is_broken_names_file_and_id(segmentation, message):
-    with pytest.raises(InputError, match=f"file.json: annotation 7 .*{message}") as caught:
-        decode(segmentation)
-    assert "\n" not in str(caught.value)
+    one_line(lambda: decode(segmentation), f"file.json: annotation 7 .*{message}")
 
 
 @settings(max_examples=300, deadline=None)

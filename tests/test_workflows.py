@@ -5,14 +5,13 @@ import re
 import shlex
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
 
+from tutorial_lib import CHECKOUT as ROOT
 from tutorial_tools import canonical, runner
 
-ROOT = Path(__file__).resolve().parents[1]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
 
