@@ -29,6 +29,25 @@ def test_photographs_are_turned_upright_and_checked_against_the_annotation(
     assert is_plain_jpeg(path) == (name == "a.jpg" and orientation == 1)
 
 
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp"])
+@pytest.mark.parametrize("exif", [b"no tags", b"II*\0\x08\0\0\0\xff\xff", b"MM\0*\0\0\0\x08\0"])
+def test_damaged_exif_data_say_nothing_and_are_no_fault(tmp_path, recwarn, name, exif):
+    path = tmp_path / name
+    Image.fromarray(COLORS).save(path, exif=b"Exif\0\0" + exif)
+    assert read_photograph(path).shape == (30, 40, 3)
+    assert is_plain_jpeg(path) == (name == "a.jpg") and not recwarn.list
+
+
+def test_what_is_no_file_is_one_line_whatever_its_name(tmp_path):
+    (tmp_path / "folder.jpg").mkdir()
+    (tmp_path / "file").touch()
+    one_line(
+        lambda: read_photograph(tmp_path / "folder.jpg"), r"cannot be decoded \(Is a directory\)"
+    )
+    one_line(lambda: read_photograph(tmp_path / "file" / "a.jpg"), "a.jpg is missing")
+    one_line(lambda: read_photograph(tmp_path / "a\nb.jpg"), "a b.jpg is missing")
+
+
 RAMP = np.linspace(0, 1, 64)[None].repeat(8, 0)
 
 

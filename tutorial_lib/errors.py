@@ -15,6 +15,9 @@ class InputError(ValueError):
     `tutorial` command show that line alone, without a traceback.
     """
 
+    def __str__(self) -> str:
+        return " ".join(super().__str__().splitlines())  # the name of a file may hold a line break
+
     def _render_traceback_(self) -> list[str]:
         """Called by IPython in place of its own traceback."""
         return [f"{type(self).__name__}: {self}"]
@@ -35,18 +38,26 @@ def check_choice(name: str, value, choices):
     """
     # 8.0 and True equal whole numbers, but no choice is a float or a truth value.
     if isinstance(value, bool | float) or value not in choices:
-        raise InputError(
-            f"{name}={_shown(value)} is not known; choose one of {', '.join(map(str, choices))}"
-        )
+        known = ", ".join(map(str, choices)) or "(there are none)"
+        raise InputError(f"{name}={_shown(value)} is not known; choose one of {known}")
     return value
 
 
 def read_text(path: Path) -> str:
     """Read a text in UTF-8, UTF-16 or UTF-32, with or without a byte order mark.
 
-    Raises FileNotFoundError if the file is missing, and InputError if it is no such text.
+    Raises FileNotFoundError if the file is missing, and InputError if it cannot be read or is no
+    such text.
     """
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        if not path.exists():  # it may be expected below a file
+            raise FileNotFoundError(path) from None
+        reason = f"{path} cannot be read ({error.strerror})"
+        raise InputError(f"{reason}; expected a text file") from None
+    if content.startswith((b"\x1f\x8b", b"PK\x03\x04")):
+        raise InputError(f"{path} is compressed; unpack it, and give the text file this name")
     try:
         return content.decode(json.detect_encoding(content)).removeprefix("\ufeff")
     except UnicodeDecodeError as error:

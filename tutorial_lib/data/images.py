@@ -61,8 +61,7 @@ def read_photograph(path: str | Path) -> np.ndarray:
     """
     with opened(Path(path)) as image:
         image.load()
-        turn = _transposition(image)
-        return _as_rgb(image if turn is None else image.transpose(turn))
+        return _as_rgb(upright(image))
 
 
 def check_size(path: Path, image: np.ndarray, size: tuple[int, int]) -> None:
@@ -101,8 +100,8 @@ def opened(path: Path) -> Iterator[Image.Image]:
         raise _raw_file(path)
     try:
         with warnings.catch_warnings():
-            # Pillow warns of large images; we have a limit of our own.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            # Pillow warns of large images, for which we have a limit of our own, and of odd tags.
+            warnings.simplefilter("ignore")
             image = Image.open(path)
         with image:
             tags = getattr(image, "tag_v2", {})
@@ -114,12 +113,16 @@ def opened(path: Path) -> Iterator[Image.Image]:
             yield image
     except InputError:
         raise
-    except FileNotFoundError:
-        raise InputError(f"{path} is missing; give the name of a photograph") from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(
+            f"{path} is missing; give the name of a photograph, or put it there (data/README.md "
+            "shows the layout of data sets)"
+        ) from None
     except Image.DecompressionBombError:
         raise InputError(f"{path} is too large; scale it down to 100 megapixels") from None
     except Exception as error:  # damaged bytes make Pillow raise whatever they run into
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        reason = reason or type(error).__name__
         raise InputError(f"{path} cannot be decoded ({reason}); give a JPEG or PNG file") from None
 
 
@@ -127,13 +130,21 @@ def _raw_file(path: Path) -> InputError:
     return InputError(f"{path} is a raw camera file; convert it to JPEG or PNG first")
 
 
+def upright(image: Image.Image) -> Image.Image:
+    """Return an image turned as its EXIF orientation says."""
+    turn = _transposition(image)
+    return image if turn is None else image.transpose(turn)
+
+
 def _transposition(image: Image.Image) -> Image.Transpose | None:
-    """Return how to turn an image upright, None if it is.
+    """Return how to turn an image upright, None if it is or its EXIF data are damaged.
 
     ImageOps.exif_transpose would also write the other tags anew, and fail at one that a careless
     program mistyped.
     """
-    return TRANSPOSITIONS.get(image.getexif().get(ExifTags.Base.Orientation))
+    with warnings.catch_warnings(action="ignore"), contextlib.suppress(Exception):
+        return TRANSPOSITIONS.get(image.getexif().get(ExifTags.Base.Orientation))
+    return None
 
 
 def _as_rgb(image: Image.Image) -> np.ndarray:
