@@ -1,5 +1,6 @@
 """The VOC tree: masks, lists and files that are right are read, the others refused in one line."""
 
+import gzip
 import struct
 import zlib
 
@@ -60,6 +61,8 @@ def gray(*values):
         (gray(255), "only 0 and 255"),
         (gray(0, 21), "holds the label 21"),
         (lambda r: Image.new("1", (40, 30)).save(r / "SegmentationClass/a.png"), "holds 1 colors"),
+        (lambda r: Image.fromarray(cat_mask() % 9).save(r / MASK, "JPEG"), "is a JPEG, whose"),
+        (lambda r: (r / MASK).write_bytes(png(40, 30, depth=4)), "holds gray of 2 or 4 bits"),
     ],
 )
 def test_masks_that_are_not_of_voc_are_refused_wherever_they_are_read(
@@ -96,6 +99,8 @@ def test_masks_of_voc_are_read_gray_or_with_its_colors(voc, write):
         ("a\nb 1 0\n", r"line 2, lists 'b 1 0'"),
         ("JPEGImages\\a\n", r"line 1, lists 'JPEGImages\\\\a'.* folder"),
         ("/JPEGImages/a.jpg /SegmentationClass/a.png\n", "line 1, lists"),
+        ("a\nb.JPG\n", r"line 2, lists 'b.JPG'.* suffix"),
+        ("a\n..\n", r"line 2, lists '\.\.'"),
         ("", "is empty"),
         ("\r\n \r\n", "is empty"),
     ],
@@ -114,6 +119,24 @@ def test_lists_from_windows_are_read(voc, content):
     assert VocTree(voc).ids("train") == ["a", "b"]
 
 
+@pytest.mark.parametrize("name", ["photo (1)", "a b", "u\u0308", "a%20b", "a+b, c", "2008.01"])
+@pytest.mark.parametrize("suffix", [".jpg", ".JPG", ".jpeg", ".png"])
+def test_names_and_suffixes_of_photographs_are_those_of_their_cameras(voc, name, suffix):
+    Image.fromarray(COLORS).save(voc / f"JPEGImages/{name}{suffix}")
+    (voc / MASK).rename(voc / f"SegmentationClass/{name}.png")
+    (voc / LIST).write_text(f"{name}\n", encoding="utf-8")
+    (sample,) = VocTree(voc).samples("train")
+    assert sample.id == name and np.array_equal(sample.labels, cat_mask())
+
+
+def test_a_name_that_is_listed_twice_counts_once_and_is_named(voc):
+    (voc / LIST).write_text("a\na\n")
+    assert VocTree(voc).ids("train") == ["a"]
+    output = run("data", "check", "voc", voc).output
+    assert "train.txt lists it 2 times; it counts once" in output
+    assert "1 images examined, 1 problems" in output
+
+
 def test_a_missing_list_names_those_that_are_there(voc):
     lists = voc / "ImageSets/Segmentation"
     (lists / "train.txt").rename(lists / "default.txt")
@@ -121,9 +144,9 @@ def test_a_missing_list_names_those_that_are_there(voc):
     assert run("data", "check", "voc", voc, "--split", "default").exit_code == 0
 
 
-def png(width, height, extra=b""):
+def png(width, height, extra=b"", depth=8):
     """Return a gray PNG without its pixels."""
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, depth, 0, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + extra + chunk(b"IDAT", b"")
 
 
@@ -151,11 +174,15 @@ LIST = "ImageSets/Segmentation/train.txt"
         (MASK, png(9, 9, huge_text()), "a.png cannot be decoded .*too large"),
         (LIST, None, "train.txt is missing"),
         (LIST, b"\xe9", r"train.txt, line 1, is no text in UTF-8 \(byte 0xe9"),
+        (LIST, gzip.compress(b"a"), "train.txt is compressed; unpack it"),
+        (LIST, "folder", r"train.txt cannot be read \(Is a directory\)"),
     ],
 )
 def test_broken_files_are_one_line(voc, name, content, message):
     (voc / name).unlink()
-    if content is not None:
+    if content == "folder":
+        (voc / name).mkdir()
+    elif content is not None:
         (voc / name).write_bytes(content)
     one_line(lambda: list(VocTree(voc).samples("train")), message)
 
@@ -170,6 +197,16 @@ def test_an_image_and_its_mask_have_one_size(voc):
     one_line(lambda: VocTree(voc).read("a"), "30×40 pixels, its mask 40×30; .* EXIF orientation")
     save_mask(voc, cat_mask().T.copy())
     assert VocTree(voc).read("a").image.shape == (40, 30, 3)
+
+
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+def test_a_mask_is_turned_by_its_own_orientation(voc, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(COLORS).save(voc / IMAGE, exif=exif)
+    save_mask(voc, cat_mask(), exif=exif)
+    turns = {3: 2, 6: 3, 8: 1}[orientation]
+    assert np.array_equal(VocTree(voc).read("a").labels, np.rot90(cat_mask(), turns))
 
 
 def test_colors_by_the_bit_rule():

@@ -8,7 +8,9 @@ the Semantic Boundaries Dataset (SBD), masks of more VOC photographs, as MATLAB 
 from __future__ import annotations
 
 import io
+import os
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tutorial_lib.data.images import VOID, Sample, check_size, opened, read_photograph
+from tutorial_lib.data.images import VOID, Sample, check_size, opened, read_photograph, upright
 from tutorial_lib.errors import InputError, read_text, write_atomically
 
 CLASSES = (
@@ -24,7 +26,10 @@ CLASSES = (
     "cow", "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa",
     "train", "tvmonitor",
 )  # fmt: skip
-NAME = re.compile(r"\w[\w.-]*")  # an image name, which becomes part of a path
+# An image name, which becomes part of a path: without folder, suffix, second column (-1, 0 or 1)
+# and characters that cannot be seen.
+NAME = re.compile(r"(?!\.|.*(\s-?\d+|\.(jpe?g|png))$)[^/\\:\x00-\x1f\u200b-\u200f]+", re.I)
+SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
 SBD_PREFIX = "benchmark_RELEASE/dataset/"
 
 
@@ -56,15 +61,23 @@ def label_png(labels: np.ndarray) -> bytes:
 def read_labels(path: Path) -> np.ndarray:
     """Read a label PNG, with VOC's palette or gray, as uint8 (height, width) of class numbers.
 
-    Raises InputError if the file is missing or damaged, or its numbers are not VOC's classes: it
-    holds colors, another palette, the object mask 0 and 255, or a number above 20.
+    Raises InputError if the file is missing, damaged or a JPEG, or its numbers are not VOC's classes:
+    it holds colors, another palette, the object mask 0 and 255, or a number above 20.
     """
     with opened(path) as image:
+        if image.format == "JPEG":
+            raise InputError(
+                f"{path} is a JPEG, whose compression changes class numbers; save masks as PNG"
+            )
+        if image.format == "PNG" and image.tile[0].args in ("L;2", "L;4"):
+            raise InputError(
+                f"{path} holds gray of 2 or 4 bits, where 1 may mean 1, 17 or 85; save it with 8"
+            )
         if image.mode not in ("P", "L"):
             raise InputError(
                 f"{path} holds {image.mode} colors; expected class numbers (palette or gray)"
             )
-        labels, palette = np.array(image), image.getpalette("RGB")
+        labels, palette = np.array(upright(image)), image.getpalette("RGB")
     used = np.unique(labels)
     if palette is not None:
         colors = dict(enumerate(np.reshape(palette, (-1, 3)).tolist()))
@@ -127,6 +140,8 @@ class VocTree:
     def ids(self, split: str) -> list[str]:
         """Return the names of a split: "train", "val", "trainval", "train_aug" with SBD, or other.
 
+        A name that is listed several times counts once.
+
         Raises InputError if its list is missing or empty, or a line is no name.
         """
         if not NAME.fullmatch(split):
@@ -139,11 +154,12 @@ class VocTree:
         ids = listed_names(path, hint)
         if not ids:
             raise InputError(f"{path} is empty; it should list one image name a line")
-        return ids
+        return list(dict.fromkeys(ids))
 
     def image_path(self, id: str) -> Path:
-        """Return the path of the photograph of that name."""
-        return self.root / "JPEGImages" / f"{id}.jpg"
+        """Return the path of the photograph of that name: .jpg, unless it has another suffix."""
+        paths = [self.root / "JPEGImages" / f"{id}{suffix}" for suffix in SUFFIXES]
+        return next(filter(os.path.isfile, paths), paths[0])
 
     def labels_path(self, id: str) -> Path:
         """Return the path of the class labels of that name: VOC's own, or else those from SBD."""
@@ -170,7 +186,11 @@ class VocTree:
 
     def check(self, split: str) -> Iterator[str]:
         """Read every sample of a split; yield a line for each that is damaged or does not fit."""
-        for id in self.ids(split):
+        ids, path = self.ids(split), self.lists / f"{split}.txt"
+        for id, times in Counter(listed_names(path)).items():
+            if times > 1:
+                yield f"{id}: {path} lists it {times} times; it counts once"
+        for id in ids:
             try:
                 self.read(id)
             except InputError as problem:
