@@ -1,5 +1,6 @@
 """COCO's annotations: tolerant of what the real ones hold, strict about what is broken."""
 
+import gzip
 import io
 import json
 import re
@@ -42,6 +43,13 @@ def test_run_lengths_in_both_forms_come_back(mask):
     assert np.array_equal(decode(numbers, *mask.shape), mask)
 
 
+def test_run_lengths_may_be_whole_numbers_of_any_type():
+    exact = decode({"counts": [40, 8, 48], "size": [8, 12]})
+    assert exact.sum() == 8
+    loose = {"counts": [40.0, "8", 48], "size": ["8", 12.0]}
+    assert np.array_equal(decode(loose), exact)
+
+
 def test_several_polygons_are_one_object():
     far = [v + 4 if n % 2 == 0 else v for n, v in enumerate(SQUARE)]
     assert np.array_equal(decode([SQUARE, far]), decode([SQUARE]) | decode([far]))
@@ -81,6 +89,8 @@ def test_an_odd_number_at_the_end_is_dropped():
         ({"counts": [200, -104], "size": [8, 12]}, "do not fill the image"),
         ({"counts": "abcde", "size": [8, 12]}, "do not fill the image"),
         ({"counts": "", "size": [8, 12]}, "do not fill the image"),
+        ({"counts": "PS", "size": [8, 12]}, "do not fill the image"),
+        ({"counts": [0.5, 95.5], "size": [8, 12]}, "do not fill the image"),
         ({"counts": "\0\0\0", "size": [8, 12]}, "do not fill the image"),
         ({"counts": "\ud800", "size": [8, 12]}, "do not fill the image"),
     ],
@@ -278,6 +288,34 @@ def image(**changes):
     return lambda tree: tree["images"][0].update(changes)
 
 
+PAIRS = [[5, 5], [15, 5], [15, 15], [5, 15]]
+
+
+@pytest.mark.parametrize(
+    "segmentation",
+    [[], [[]], PAIRS, [[v / 40 for v in LARGER]], [[v + 50 for v in LARGER]],
+     {"counts": [1200], "size": [30, 40]}],
+)  # fmt: skip
+@pytest.mark.parametrize("box", [[5, 5, 10, 10], None, "none"])
+def test_an_object_that_marks_no_pixel_is_no_background(coco, tmp_path, segmentation, box):
+    root = coco(annotation(segmentation=segmentation, bbox=box))
+    one_line(lambda: CocoSplit(root, "train").read(1, ["cat"]), "annotation 1 marks no pixel")
+    (line,) = CocoSplit(root, "train").check([1])
+    assert "annotation 1 marks no pixel of the image, but its box is " in line
+    assert "1 problems" in run("data", "convert", "coco", root, tmp_path / "out").output
+
+
+@pytest.mark.parametrize("box", [[5, 5, 0, 0], [5.0, 5.0, 1.5, 9]])
+def test_an_object_of_less_than_two_pixels_may_mark_none(coco, box):
+    assert not first_labels(coco(annotation(segmentation=[[5, 5]], bbox=box))).any()
+
+
+def test_images_that_share_a_file_are_named(coco):
+    root = coco(lambda tree: tree["images"].append(tree["images"][0] | {"id": 2}))
+    (problem,) = CocoSplit(root, "train").problems
+    assert "image 2 has the file of image 1; both are used" in problem
+
+
 @pytest.mark.parametrize("crowd", [0, 0.0, False, None, "0"])
 def test_no_crowd_in_any_form(coco, crowd):
     assert np.unique(first_labels(coco(annotation(iscrowd=crowd)))).tolist() == [0, 1]
@@ -302,6 +340,8 @@ def test_a_crowd_that_is_neither_is_left_out_and_named(coco, crowd):
         image(height="30", width=40.0),
         annotation(image_id="1", category_id="17"),
         annotation(id="7"),
+        annotation(id="a7-b"),
+        lambda tree: tree["annotations"][0].pop("id"),
         annotation(bbox=None, area=None),
         lambda tree: tree["categories"][0].update(id="17", supercategory=None),
         lambda tree: tree["annotations"][0].pop("iscrowd"),
@@ -375,6 +415,7 @@ def test_text_with_a_byte_order_mark_or_of_wide_characters_is_read(coco, encodin
         tree["categories"][0]["name"] = "café"
 
     assert first_labels(coco(rename, encoding=encoding), "café").any()
+    assert first_labels(coco.root, "cafe\u0301").any()  # as some systems write it
 
 
 def test_another_encoding_is_named(coco):
@@ -399,6 +440,7 @@ ANNOTATIONS, IMAGE = "annotations/instances_train2017.json", "train2017/1.jpg"
         (ANNOTATIONS, b"{'a': 1", "is not JSON"),
         (ANNOTATIONS, b"[" * 200_000, "is not JSON"),
         (ANNOTATIONS, b"[1]", "lacks annotations"),
+        (ANNOTATIONS, gzip.compress(b"{}"), "2017.json is compressed; unpack it"),
         (IMAGE, None, "1.jpg is missing"),
         (IMAGE, b"\xff\xd8\xff corrupt", "1.jpg cannot be decoded"),
         (IMAGE, "half", "1.jpg cannot be decoded"),
@@ -425,3 +467,11 @@ def test_a_link_that_was_checked_out_as_text_is_followed(coco):
 
 def test_an_unknown_category_lists_the_known(coco):
     one_line(lambda: CocoSplit(coco(), "train").image_ids("unicorn"), "choose one of cat")
+    none = coco(lambda tree: tree.update(categories=[]))
+    one_line(lambda: CocoSplit(none, "train").image_ids("cat"), "there are none")
+
+
+def test_missing_annotations_name_those_that_are_there(coco):
+    path = coco() / ANNOTATIONS
+    path.rename(path.with_name("instances_default.json"))
+    one_line(lambda: CocoSplit(coco.root, "train"), "that are there: instances_default.json")

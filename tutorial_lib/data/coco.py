@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ class CocoSplit:
     Attributes:
         categories: Category name → COCO's id.
         problems: A line for each entry of the JSON file that is broken. All are left out, but
-            for annotations that share an id, which nothing here depends on.
+            for annotations that share an id and images that share a file, which are used.
     """
 
     def __init__(self, root: str | Path, split: str, strict: bool = False):
@@ -60,6 +61,12 @@ class CocoSplit:
         same_name = self._read_categories(dataset["categories"])
         left_out = self._read_images(dataset["images"])
         self._read_annotations(dataset["annotations"], same_name, left_out)
+        files = {}
+        for number, entry in self._images.items():
+            first = files.setdefault(PurePosixPath(entry["file_name"]), number)
+            if first != number:
+                what = f"has the file of image {first}; both are used, each with its own masks"
+                self._note(f"image {number} {what}")
         if strict and self.problems:
             more = len(self.problems) - 1
             raise InputError(self.problems[0] + (f" (and {more} more)" if more else ""))
@@ -92,7 +99,8 @@ class CocoSplit:
                 self._note(f"image {number} has the size {sides}, expected height and width")
                 left_out.add(number)
             elif not _is_plain_name(name):
-                self._note(f"image {number} has the file name {entry.get('file_name')!r}")
+                what = f"has the file name {entry.get('file_name')!r}, expected one in its folder"
+                self._note(f"image {number} {what}")
                 left_out.add(number)
             else:
                 known = {"id": number, "height": height, "width": width, "file_name": name}
@@ -123,10 +131,15 @@ class CocoSplit:
                 known["category_id"] = same_name[category]
                 self._annotations[image].append({"bbox": None, **entry, **known})
 
-    def _numbered(self, kind: str, entries: list) -> Iterator[tuple[int, dict]]:
-        """Yield the entries of one list of the JSON file with their ids."""
+    def _numbered(self, kind: str, entries: list) -> Iterator[tuple[int | str, dict]]:
+        """Yield the entries of one list of the JSON file with their ids.
+
+        Only messages need the id of an annotation, so that may be a text, or missing.
+        """
         for position, entry in enumerate(entries):
             number = _whole(entry.get("id")) if isinstance(entry, dict) else None
+            if number is None and kind == "annotation" and isinstance(entry, dict):
+                number = f"number {position}"
             if number is None:
                 self._note(f"{kind} number {position} is no object with an id, a whole number")
             else:
@@ -263,8 +276,16 @@ class CocoRecipe:
         return coco_mask.decode(self._run_lengths(annotation)).astype(bool)
 
     def _run_lengths(self, annotation: dict) -> dict:
-        where = f"{self.source}: annotation {annotation['id']}"
-        return run_lengths(annotation.get("segmentation"), *self.shape, where)
+        where, box = f"{self.source}: annotation {annotation['id']}", annotation.get("bbox")
+        runs = run_lengths(annotation.get("segmentation"), *self.shape, where)
+        # A box without an outline, or an outline in other units or as pairs of numbers, would become
+        # background without a word.
+        if not coco_mask.area(runs) and not _is_tiny(box):
+            raise InputError(
+                f"{where} marks no pixel of the image, but its box is {box}; "
+                "expected an outline x, y, x, y, … in pixels"
+            )
+        return runs
 
     def read(self) -> Sample:
         """Read the image and draw its label map; see `CocoSplit.read`."""
@@ -324,20 +345,18 @@ def _checked_runs(segmentation, height: int, width: int, where: str) -> dict:
     counts = segmentation.get("counts") if isinstance(segmentation, dict) else None
     if not isinstance(counts, list | str):
         raise InputError(f"{where} holds neither polygons nor run lengths; remove or mend it")
-    size = segmentation.get("size")
-    if size != [height, width]:
-        raise InputError(
-            f"{where} holds run lengths for {size!r}, its image is {[height, width]}; mend it"
-        )
-    numbers = counts
+    size, found = [height, width], segmentation.get("size")
+    if not isinstance(found, list) or list(map(_whole, found)) != size:
+        raise InputError(f"{where} holds run lengths for {found!r}, its image is {size}; mend it")
     if isinstance(counts, str):  # what is beyond ASCII is no text of COCO
         numbers = _uncompressed(counts.encode()) if counts.isascii() else []
-    whole = all(isinstance(n, int) and n >= 0 for n in numbers)
-    if not whole or sum(numbers) != height * width:
+    else:
+        numbers = list(map(_whole, counts))
+    if None in numbers or min(numbers, default=0) < 0 or sum(numbers) != height * width:
         raise InputError(f"{where} holds run lengths that do not fill the image; mend it")
     if isinstance(counts, str):
         return {"size": size, "counts": counts.encode()}
-    return coco_mask.frPyObjects(segmentation, height, width)
+    return coco_mask.frPyObjects({"size": size, "counts": numbers}, height, width)
 
 
 def _uncompressed(text: bytes) -> list[int]:
@@ -352,8 +371,16 @@ def _uncompressed(text: bytes) -> list[int]:
             more, shift, position = bool(bits & 32), shift + 5, position + 1
             if not more and bits & 16:
                 value |= -1 << shift
+        if more:
+            return []  # the last number is cut off
         counts.append(value + (counts[-2] if len(counts) > 2 else 0))
     return counts
+
+
+def _is_tiny(box) -> bool:
+    """Return whether a box, [x, y, width, height], is less than two pixels wide or high."""
+    known = isinstance(box, list) and len(box) == 4
+    return known and all(isinstance(v, int | float) for v in box) and min(box[2:]) < 2
 
 
 def _whole(value) -> int | None:
@@ -367,7 +394,7 @@ def _whole(value) -> int | None:
 
 def _key(name: str) -> str:
     """Return what is equal for two spellings of a category: `Traffic  light`, `traffic light`."""
-    return " ".join(name.split()).casefold()
+    return unicodedata.normalize("NFC", " ".join(name.split()).casefold())
 
 
 def _is_plain_name(name) -> bool:
@@ -392,9 +419,10 @@ def _load(path: Path) -> dict:
     try:
         dataset = json.loads(read_text(path))
     except FileNotFoundError:
+        there = ", ".join(sorted(found.name for found in path.parent.glob("*.*"))) or "none"
         raise InputError(
             f"{path} is missing; give the folder that holds annotations/, train2017/ and val2017/ "
-            "as data_dir, or see data/README.md"
+            f"as data_dir, or see data/README.md; annotations that are there: {there}"
         ) from None
     except InputError:
         raise
