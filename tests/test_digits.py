@@ -27,8 +27,9 @@ def test_a_limit_keeps_the_first_digits_of_each_class():
     assert few.val_labels.tolist() == few.test_labels.tolist()
     assert np.array_equal(few.train_images[:7], whole.train_images[whole.train_labels == 1][:7])
     assert np.array_equal(few.test_images[7:], whole.test_images[whole.test_labels == 5][:7])
-    with pytest.raises(InputError, match="limit=-1 digits are impossible"):
-        load_digits(limit=-1)
+    for limit in (-1, 4, 7.0, "7", None, True):
+        with pytest.raises(InputError, match=f"limit={limit!r} digits are impossible; use 5 or"):
+            load_digits(limit=limit)
 
 
 def test_scaled_digits_are_network_input():
@@ -70,5 +71,14 @@ def test_mnist_is_read_and_a_missing_or_damaged_file_is_one_line(tmp_path):
     np.savez_compressed(path, **{**arrays, "y_test": np.zeros(3, np.uint8)})
     with pytest.raises(InputError, match="test images uint8 .* expected uint8"):
         load_digits("mnist", str(tmp_path))
+    np.savez(path, **{**arrays, "y_train": labels + 47})
+    with pytest.raises(InputError, match="train set of dataset='mnist' holds no 0; expected"):
+        load_digits("mnist", str(tmp_path), digits=[0])
+    np.savez(path, **{name: array[:5] for name, array in arrays.items()})
+    with pytest.raises(InputError, match="val set of dataset='mnist' holds no 0"):
+        load_digits("mnist", str(tmp_path), digits=[0])
+    (tmp_path / "train-images-idx3-ubyte").touch()
+    with pytest.raises(InputError, match="mnist.npz is missing; .*IDX files"):
+        load_digits("mnist", str(tmp_path / "train-images-idx3-ubyte"))
     with pytest.raises(InputError, match="choose one of bundled, mnist"):
         load_digits("digits")

@@ -121,6 +121,18 @@ def test_the_width_of_a_mobilenet_is_read_from_the_name_of_its_file(tmp_path):
     path.write_bytes(b"no weights")
     with pytest.raises(InputError, match="cannot load the weights of mobilenet"):
         backbones.load_backbone("mobilenet", path)
+    path.rename(tmp_path / "no.keras")
+    with pytest.raises(InputError, match="cannot load the weights of mobilenet"):
+        backbones.load_backbone("mobilenet", tmp_path / "no.keras")
+
+
+def test_weights_that_cannot_be_downloaded_are_one_line(monkeypatch):
+    def fail(*arguments, **options):
+        raise Exception("URL fetch failure")  # as Keras does
+
+    monkeypatch.setattr(keras.applications, "MobileNet", fail)
+    with pytest.raises(InputError, match="cannot load the weights of mobilenet .URL fetch failure"):
+        backbones.load_backbone("mobilenet")
 
 
 def test_context_is_the_mean_of_the_whole_map(tmp_path):

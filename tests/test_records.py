@@ -296,6 +296,8 @@ def test_the_command_names_corrupt_records(written, place):
         lambda index: index.update(shards=[]),
         lambda index: index.update(shards={}),
         lambda index: index["shards"].update(x="y"),
+        lambda index: index.update(records=index["records"] + 1),
+        lambda index: index["shards"].update({"../x": {"records": 0, "bytes": 0}}),
         lambda index: next(iter(index["shards"].values())).pop("bytes"),
         lambda index: next(iter(index["shards"].values())).pop("records"),
     ],

@@ -180,8 +180,20 @@ def test_a_net_without_a_size_is_refused(blue_is_cat, size):
     with zipfile.ZipFile(blue_is_cat, "w") as archive:
         for name, content in members.items():
             archive.writestr(name, content)
-    with pytest.raises(InputError, match="is not a segmentation network|is damaged"):
+    with pytest.raises(InputError, match="or not a segmentation network"):
         checkpoints.load_network(blue_is_cat)
+
+
+@pytest.mark.parametrize(
+    ("channels", "pooled", "classes"),
+    [(1, False, voc.CLASSES), (3, True, voc.CLASSES), (3, False, ["a", "b"]), (3, False, [])],
+)
+def test_a_net_of_another_shape_is_refused(tmp_path, channels, pooled, classes):
+    layers = [keras.layers.GlobalAveragePooling2D()] * pooled + [keras.layers.Dense(21)]
+    model = keras.Sequential([keras.Input((None, None, channels)), *layers])
+    checkpoints.save_network(model, tmp_path / "net.keras", classes, short_side=64)
+    with pytest.raises(InputError, match="or not a segmentation network"):
+        checkpoints.load_network(tmp_path / "net.keras")
 
 
 def test_the_sticker_command(blue_is_cat, tmp_path):

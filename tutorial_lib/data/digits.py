@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -49,21 +50,26 @@ def load_digits(
     Args:
         dataset: "bundled" or "mnist".
         data_dir: Folder of `mnist.npz`, or its path; empty: `mnist/` in the data folder.
-        limit: Keep only the first `limit` digits per class in each set; 0 keeps all.
+        limit: Keep only the first `limit` digits, 5 or more, per class in each set; 0 keeps all.
 
     Raises:
-        InputError: if the dataset is unknown, its file is missing or damaged, or the limit is
-            negative.
+        InputError: if the dataset is unknown, its file is missing or damaged or lacks a class, or
+            the limit is impossible.
     """
     check_choice("dataset", dataset, ("bundled", "mnist"))
-    if limit < 0:
-        raise InputError(f"limit={limit} digits are impossible; use 1 or more, or 0 for all")
+    if not isinstance(limit, Integral) or (limit != 0 and limit < 5):  # notebook 03 shows five
+        raise InputError(f"limit={limit!r} digits are impossible; use 5 or more, or 0 for all")
     whole = _bundled() if dataset == "bundled" else _mnist(data_dir)
     kept = []
     for part in ("train", "val", "test"):
         images, labels = getattr(whole, f"{part}_images"), getattr(whole, f"{part}_labels")
         found = [np.flatnonzero(labels == digit)[: limit or None] for digit in digits]
         chosen = np.unique(np.concatenate(found))  # sorted: in the order of the dataset
+        if lacking := set(digits) - set(labels[chosen].tolist()):
+            raise InputError(
+                f"the {part} set of dataset={dataset!r} holds no {min(lacking)}; expected digits "
+                "of all classes, with labels from 0 to 9"
+            )
         kept += [images[chosen], labels[chosen]]
     return Digits(*kept)
 
@@ -90,9 +96,10 @@ def _mnist(data_dir: str) -> Digits:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in ("x_train", "y_train", "x_test", "y_test")}
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise InputError(
-            f"{path} is missing; run `tutorial data fetch mnist`, or give its folder as data_dir"
+            f"{path} is missing; run `tutorial data fetch mnist`, or give its folder as data_dir "
+            "(not that of MNIST's original IDX files)"
         ) from None
     except Exception as error:  # damaged bytes raise errors of many kinds in zipfile and NumPy
         raise InputError(f"{path} is damaged ({error}); fetch it again") from None
@@ -105,6 +112,6 @@ def _mnist(data_dir: str) -> Digits:
                 f"{labels.dtype} {labels.shape}; expected uint8 (n, 28, 28) and uint8 (n,)"
             )
     train = arrays["x_train"], arrays["y_train"]
-    held = len(train[1]) // 6
-    split = [array[part] for part in (slice(-held), slice(-held, None)) for array in train]
+    kept = len(train[1]) - len(train[1]) // 6
+    split = [array[part] for part in (slice(kept), slice(kept, None)) for array in train]
     return Digits(*split, arrays["x_test"], arrays["y_test"])

@@ -293,6 +293,8 @@ def read_index(folder: Path) -> dict:
         numbers = [index["records"], *(n for s in shards for n in (s["records"], s["bytes"]))]
         valid = index["version"] == RECORD_VERSION and shards
         valid = valid and all(type(n) is int for n in numbers)
+        valid = valid and index["records"] == sum(shard["records"] for shard in shards)
+        valid = valid and all(map(SHARD.fullmatch, index["shards"]))
     except (OSError, ValueError, AttributeError, KeyError, TypeError):
         valid = False
     if not valid:

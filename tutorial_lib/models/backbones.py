@@ -76,14 +76,14 @@ def _without_top(name: str, weights: str | Path | None, **options) -> keras.Mode
         with warnings.catch_warnings():  # Keras warns of dozens of layers before it gives up
             warnings.simplefilter("ignore")
             return build(include_top=False, weights=file, input_shape=(None, None, 3), **options)
-    except OSError as error:
-        reason = " ".join(str(error).split())[:120]
-        raise InputError(f"cannot load the weights of {name} ({reason}); give a file") from None
     except ValueError as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(
             f"the weights {weights} do not fit {name} with {options}: {reason}"
         ) from None
+    except Exception as error:  # Keras raises plain exceptions when a download fails
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(f"cannot load the weights of {name} ({reason}); give a file") from None
 
 
 def published_width(weights: str | Path | None) -> float | None:

@@ -132,7 +132,7 @@ def read_published(depth: int, path: str | Path) -> list[list[np.ndarray]]:
         with h5py.File(path) as file:
             groups = [file[name] for name in file.attrs["layer_names"]]
             published = [[g[name][()] for name in g.attrs["weight_names"]] for g in groups]
-    except (OSError, KeyError):
+    except (OSError, KeyError, TypeError):
         raise misfit from None
     published = [arrays for arrays in published if arrays]
     dimensions = [4] * sum(BLOCKS[depth]) + [2] * 3

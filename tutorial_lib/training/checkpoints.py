@@ -134,15 +134,18 @@ def load_network(path: str | Path) -> SegmentationNetwork:
             "with `tutorial run 05 -p dataset voc -p backbone efficientnet_lite0`; or name another "
             "with --model"
         )
-    facts = read_facts(path)
     try:
+        facts = read_facts(path)
         classes, short_side = tuple(facts["classes"]), facts["short_side"]
         check_whole_number("short_side", short_side)
         model = keras.saving.load_model(path, compile=False)
+        if (model.input_shape[3], model.output_shape[3]) != (3, len(classes)):
+            raise ValueError("it predicts other classes, or reads other images")
         return SegmentationNetwork(model, classes, short_side)
     except Exception:  # Keras raises errors of every kind
         raise InputError(
-            f"{path} is not a segmentation network that this tutorial saved; notebook 05 makes one"
+            f"{path} is damaged, or not a segmentation network that this tutorial saved; "
+            "notebook 05 makes one"
         ) from None
 
 
