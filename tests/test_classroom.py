@@ -73,12 +73,17 @@ def test_a_copy_that_jupyterlab_has_only_saved_follows_its_chapter(chapters, tmp
     assert "print(3)" in first.path.read_text(encoding="utf-8")
 
 
-def test_a_file_that_was_there_before_stays(chapters, tmp_path):
+@pytest.mark.parametrize(
+    "content",
+    ["not a notebook", "[]", '{"cells": null}', '{"cells": ["a"]}', '{"cells": [{"source": "a"}]}',
+     '{"cells": [{"cell_type": "code", "source": "a", "metadata": {}}]}'],
+)  # fmt: skip
+def test_a_file_that_was_there_before_stays(chapters, tmp_path, content):
     mine = tmp_path / "work" / "01_first.ipynb"
     mine.parent.mkdir()
-    mine.write_text("not a notebook", encoding="utf-8")
+    mine.write_text(content, encoding="utf-8")
     assert classroom.prepare(mine.parent)[0].state == "cannot be read"
-    assert mine.read_text(encoding="utf-8") == "not a notebook"
+    assert mine.read_text(encoding="utf-8") == content
 
 
 def test_state_counts_cells_and_exercises(chapters, tmp_path):

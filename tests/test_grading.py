@@ -175,6 +175,8 @@ def test_nobody_is_left_out(chapter, tmp_path, monkeypatch):
     (folder / "cy").mkdir()
     (folder / "dan.pdf").write_bytes(b"%PDF")
     (folder / "eve.ipynb").write_text("no notebook", encoding="utf-8")
+    (folder / "fay").mkdir()  # from Windows, where an editor marked it as UTF-8
+    (folder / "fay" / "HW.IPYNB").write_text(json.dumps(handed_in), encoding="utf-8-sig")
     monkeypatch.setattr(grading, "_run", lambda steps, command: None)
     result = run("grade", folder)
     rows = [line.split(",") for line in result.stdout.splitlines()[1:]]
@@ -187,6 +189,7 @@ def test_nobody_is_left_out(chapter, tmp_path, monkeypatch):
         ["dan.pdf", *missing],
         ["eve", "", "0", "", "it cannot be read as a notebook (NotJSONError)"],
         ["eve", *missing],
+        ["fay", NAME, "3", "3", ""],
     ]
     (row,) = csv.DictReader(io.StringIO(run("grade", folder / "cy").stdout))
     assert (row["student"], row["reasons"]) == ("cy", "no notebook")

@@ -123,6 +123,23 @@ def test_bad_parameters_are_refused_before_anything_runs(tmp_path, given, messag
     assert not (tmp_path / "build").exists()
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"data_dir": "there"}, "data_dir is not used with dataset=bundled; set dataset, too"),
+        ({"weights": "a.h5"}, "weights is not used with backbone=vgg; set backbone, too"),
+        ({"limit": "-5"}, "limit='-5' cannot be used; give 1 or more, or 0 for all"),
+    ],
+)
+def test_parameters_that_the_chapters_would_ignore_are_refused(tmp_path, given, message):
+    with pytest.raises(InputError, match=message):
+        runner.run_notebooks(runner.find_notebooks(["05"]), given, tmp_path / "build")
+    assert not (tmp_path / "build").exists()
+    runner.check_parameters(
+        runner.find_notebooks(["05"]), given | {"dataset": "voc", "backbone": "vgg16"}
+    )
+
+
 def test_a_yes_or_no_is_one_of_a_few_words(tmp_path):
     path = write_notebook(tmp_path, "01_a")
     for words, value in (("true 1 Yes on", True), ("false 0 No off", False)):

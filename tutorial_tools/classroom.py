@@ -62,7 +62,7 @@ def prepare(folder: Path = WORK) -> list[Copy]:
     copies = []
     for chapter in runner.find_notebooks():
         path, new = folder / chapter.name, working_copy(report.read_json(chapter))
-        mine, known = report.read_json(path) or {}, versions.get(chapter.name)
+        mine, known = _read(path), versions.get(chapter.name)
         untouched = not _has_run(mine) and _digest(mine) in (known, _digest(json.loads(new)))
         if not path.exists() or untouched:
             # Written only when it differs: JupyterLab asks about files that change on the disk.
@@ -124,6 +124,16 @@ def open_lab(options: Iterable[str] = (), folder: Path = WORK) -> int:
     if os.name == "posix":  # JupyterLab takes the place of this process, signals included
         os.execve(sys.executable, command, environment)
     return subprocess.run(command, env=environment).returncode
+
+
+def _read(path: Path) -> dict:
+    """Return a learner's notebook, an empty dict if it is missing or is none."""
+    notebook = report.read_json(path)
+    try:
+        _digest(notebook), _state(notebook, untouched=False)
+    except (AttributeError, KeyError, TypeError):
+        return {}
+    return notebook
 
 
 def _digest(notebook: dict) -> str:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tutorial_lib.errors import InputError, read_text
 from tutorial_tools import canonical, handout, report, runner
 
 FIELDS = ("student", "chapter", "points", "of", "reasons", "file")
@@ -141,9 +142,10 @@ def _submissions(folder: Path, chapters: list[Chapter]) -> Iterator[tuple[str, l
     if not entries or {entry.stem for entry in entries} & {chapter.name for chapter in chapters}:
         entries = [folder]  # of one student
     for entry in entries:
-        found = sorted(entry.rglob("*.ipynb")) if entry.is_dir() else [entry]
-        found = [path for path in found if path.suffix == ".ipynb"]
-        name = entry.absolute().name.removesuffix(".ipynb")
+        found = sorted(entry.rglob("*")) if entry.is_dir() else [entry]
+        found = [path for path in found if path.suffix.lower() == ".ipynb"]
+        name = entry.absolute().name
+        name = name[: -len(".ipynb")] if name.lower().endswith(".ipynb") else name
         yield name, [path for path in found if ".ipynb_checkpoints" not in path.parts]
 
 
@@ -155,7 +157,7 @@ def _read(
 
     try:
         with warnings.catch_warnings(action="ignore"):
-            cells = nbformat.read(path, as_version=4).cells
+            cells = nbformat.reads(read_text(path), as_version=4).cells
         code = [cell for cell in cells if cell.cell_type == "code"]
         count = {c: sum(bool(c.exercise_of(cell)) for cell in code) for c in chapters}
         chapter = max(chapters, key=lambda c: (count[c], path.stem.startswith(c.name)))
@@ -163,7 +165,8 @@ def _read(
             return None, [], "no cell of it belongs to an exercise"
         return chapter, chapter.steps(code, limit), ""
     except Exception as error:  # a file that is no notebook raises errors of every kind
-        return None, [], f"it cannot be read as a notebook ({type(error).__name__})"
+        reason = error if isinstance(error, InputError) else type(error).__name__
+        return None, [], f"it cannot be read as a notebook ({reason})"
 
 
 def _can_be_cut_off() -> bool:

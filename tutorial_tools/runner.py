@@ -24,6 +24,8 @@ NOTEBOOKS = CHECKOUT / "notebooks"
 CELL_TIMEOUT = 900  # seconds; the longest cell of the quick profile takes two minutes on two cores
 PLACES = {"data_dir", "weights"}  # parameters that name a folder or a file
 NO_PLACES = ("", "imagenet")  # values of these parameters that are no path
+# Parameters that would be ignored while another one has this value.
+UNUSED = {"data_dir": ("dataset", "bundled"), "weights": ("backbone", "vgg")}
 WORDS = dict.fromkeys(("true", "1", "yes", "on"), True)
 WORDS |= dict.fromkeys(("false", "0", "no", "off"), False)
 CONVERSIONS = {"int": int, "float": float, "bool": lambda text: WORDS[text.lower()]}
@@ -114,6 +116,8 @@ def typed_parameters(path: Path, given: dict[str, str]) -> dict:
         except (ValueError, KeyError):
             message = f"{name}={text!r} cannot be used; give a value of type {wanted}"
             raise InputError(message) from None
+        if name == "limit" and wanted == "int" and values[name] < 0:
+            raise InputError(f"{name}={text!r} cannot be used; give 1 or more, or 0 for all")
         # The kernel works in notebooks/, the user somewhere else.
         if name in PLACES and text not in NO_PLACES:
             values[name] = str(absolute(text, name))
@@ -121,11 +125,15 @@ def typed_parameters(path: Path, given: dict[str, str]) -> dict:
 
 
 def check_parameters(paths: Iterable[Path], given: dict[str, str]) -> None:
-    """Raise InputError if none of the notebooks has a parameter, or the profile is unknown."""
-    known = {name for path in paths for name in notebook_parameters(path)}
+    """Raise InputError if no notebook has or uses a parameter, or the profile is unknown."""
+    known = {name: entry for path in paths for name, entry in notebook_parameters(path).items()}
     for name in given:
         check_choice("parameter", name, sorted(known))
     check_choice("profile", given.get("profile", PROFILES[0]), PROFILES)
+    for name, (other, value) in UNUSED.items():
+        default = known.get(other, {}).get("default", "").strip("\"'")
+        if given.get(name) and given.get(other, default) == value:
+            raise InputError(f"{name} is not used with {other}={value}; set {other}, too")
 
 
 class MemoryWatch(threading.Thread):
