@@ -278,8 +278,8 @@ class CocoRecipe:
     def _run_lengths(self, annotation: dict) -> dict:
         where, box = f"{self.source}: annotation {annotation['id']}", annotation.get("bbox")
         runs = run_lengths(annotation.get("segmentation"), *self.shape, where)
-        # A box without an outline, or an outline in other units or as pairs of numbers, would become
-        # background without a word.
+        # A box without an outline, or an outline in other units or as pairs of numbers, would
+        # become background without a word.
         if not coco_mask.area(runs) and not _is_tiny(box):
             raise InputError(
                 f"{where} marks no pixel of the image, but its box is {box}; "

@@ -61,8 +61,8 @@ def label_png(labels: np.ndarray) -> bytes:
 def read_labels(path: Path) -> np.ndarray:
     """Read a label PNG, with VOC's palette or gray, as uint8 (height, width) of class numbers.
 
-    Raises InputError if the file is missing, damaged or a JPEG, or its numbers are not VOC's classes:
-    it holds colors, another palette, the object mask 0 and 255, or a number above 20.
+    Raises InputError if the file is missing, damaged or a JPEG, or its numbers are not VOC's
+    classes: it holds colors, another palette, the object mask 0 and 255, or a number above 20.
     """
     with opened(path) as image:
         if image.format == "JPEG":
