@@ -77,6 +77,11 @@ def resized(image, labels, size):
     return image[rows][:, columns] / 2 + 0.3, labels[rows][:, columns]
 
 
+def pooled(hits, unions, draws):
+    """Return the pooled IoU of each network (2, samples) on resampled sets of images."""
+    return hits[:, draws].sum(axis=-1) / unions[:, draws].sum(axis=-1)
+
+
 def soft_dice(overlap, predicted, true):
     return 2 * np.sum(overlap) / (np.sum(predicted) + np.sum(true))
 
@@ -202,6 +207,7 @@ RIGHT = {
     "4.4": lambda skip, x: np.concatenate([skip[2:6, 3:7], x], axis=-1),
     "4.6": lambda t, p: iou((p == 1) & (t < 9), t == 1),
     "4.5": lambda t, p: soft_dice(p * (t == 1), p * (t < 9), t == 1),
+    "4.7": lambda h, u, d: np.percentile(np.subtract(*pooled(h, u, d)), [2.5, 97.5]),
     "5.1": lambda m, h, w: m.reshape(h, w, -1, m.shape[1]),
     "5.2": fused,
     "5.3": lambda counts: mean_iou(counts, np.diag(counts)),
@@ -379,6 +385,29 @@ WRONG = [
     ("4.6", lambda t, p: soft_dice(p * (t == 1), p * (t < 9), t == 1), "the Dice"),
     ("4.6", lambda t, p: np.mean((p == t)[t < 9]), "pixel accuracy"),
     ("4.6", lambda t, p: p, "one number"),
+    (
+        "4.7",
+        lambda h, u, d: np.diff(-np.percentile(pooled(h, u, d), [2.5, 97.5], axis=1)).ravel(),
+        "each resampled set first",
+    ),
+    (
+        "4.7",
+        lambda h, u, d: np.percentile(np.subtract(*(h / u)[:, d].mean(-1)), [2.5, 97.5]),
+        "sum up the drawn images",
+    ),
+    (
+        "4.7",
+        lambda h, u, d: np.percentile(np.subtract(*pooled(h, u, d)[::-1]), [2.5, 97.5]),
+        "sign is reversed",
+    ),
+    ("4.7", lambda h, u, d: np.percentile(np.subtract(*pooled(h, u, d)), [5, 95]), "holds 90%"),
+    (
+        "4.7",
+        lambda h, u, d: np.percentile(np.subtract(*pooled(h, u, d)), [97.5, 2.5]),
+        "smaller percentile first",
+    ),
+    ("4.7", lambda h, u, d: pooled(h, u, d)[0], "two numbers"),
+    ("4.7", lambda h, u, d: np.percentile(h[0] / u[0], [2.5, 97.5]), "Each row of draws"),
     ("4.3", lambda size, depth: 12 * 2**depth - 8, "subtract it"),
     ("4.3", lambda size, depth: size - 184, "depth of 4 only"),
     ("4.3", lambda size, depth: size - 8 * 2**depth + 8, "at the bottleneck"),

@@ -177,3 +177,33 @@ def pooled_iou(function) -> str:
     }
     expect_close(value, 3 / 7, hints, "Here the intersection has 3 pixels and the union 7.")
     return "Void pixels are in neither the intersection nor the union."
+
+
+@exercise("4.7")
+def paired_bootstrap(function) -> str:
+    hits = np.array([[60, 20, 90, 10, 35], [50, 2, 90, 20, 30]])
+    unions = np.array([[80, 60, 100, 70, 50], [90, 60, 120, 50, 60]])
+    draws = np.random.default_rng(0).integers(5, size=(200, 5))
+    value = array(function(hits.copy(), unions.copy(), draws.copy()))
+    if value.shape != (2,):
+        raise Wrong("Return two numbers, the ends of the interval.")
+    pooled = hits[:, draws].sum(axis=-1) / unions[:, draws].sum(axis=-1)
+    single = (hits / unions)[:, draws].mean(axis=-1)
+    low, high = np.percentile(pooled, [2.5, 97.5], axis=1)
+    right = np.percentile(pooled[0] - pooled[1], [2.5, 97.5])
+    hints = {
+        "Subtract on each resampled set first; then take the percentiles of the differences.": (
+            [low[0] - low[1], high[0] - high[1]]
+        ),
+        "That is the mean of the images' values; sum up the drawn images before you divide.": (
+            np.percentile(single[0] - single[1], [2.5, 97.5])
+        ),
+        "The sign is reversed: subtract the second network from the first.": -right[::-1],
+        "That interval holds 90%; leave out 2.5% on each side.": (
+            np.percentile(pooled[0] - pooled[1], [5, 95])
+        ),
+        "Put the smaller percentile first.": right[::-1],
+    }
+    otherwise = "Each row of draws lists the images of one set: sum up their hits and their unions."
+    expect_close(value, right, hints, otherwise)
+    return "Both networks see the same images, so what makes an image hard for both cancels."

@@ -177,6 +177,7 @@ def show_images(
     *,
     title: str,
     alt: str,
+    rows: Sequence[str] = (),
     columns: int | None = None,
     cell: float = 1.9,
     vmin: float | None = None,
@@ -188,24 +189,28 @@ def show_images(
         images: HW or HWC arrays; uint8, or floats in [0, 1] for color.
         captions: One short text per image, or only those of the first row as column headings.
         title, alt: As for `figure` and `show`.
+        rows: One short text per row, at its left.
         columns: Images per row; by default all, up to five.
         cell: Width of one image in inches.
         vmin, vmax: Black and white, for images without color channels.
     """
     columns = columns or min(len(images), 5)
-    rows = math.ceil(len(images) / columns)
+    count = math.ceil(len(images) / columns)
     shape = np.shape(images[0])
     height = cell * shape[0] / shape[1]
-    size = (cell * columns + 0.2, (height + (0.3 if captions else 0.05)) * rows + 0.45)
+    width = cell * columns + (0.4 if rows else 0.2)
+    size = (width, (height + (0.3 if captions else 0.05)) * count + 0.45)
     if captions and len(captions) <= columns:  # they are column headings
-        size = (size[0], size[1] - 0.25 * (rows - 1))
-    fig, axes = figure(rows, columns, title=title, size=size, squeeze=False)
+        size = (width, size[1] - 0.25 * (count - 1))
+    fig, axes = figure(count, columns, title=title, size=size, squeeze=False)
     for ax in axes.flat:
         bare(ax)
     for ax, image in zip(axes.flat, images, strict=False):
         ax.imshow(np.squeeze(image), cmap="gray", vmin=vmin, vmax=vmax)
     for ax, caption in zip(axes.flat, captions or [], strict=False):
         ax.set_title(caption, fontsize=9)
+    for ax, name in zip(axes[:, 0], rows, strict=False):
+        ax.set_ylabel(name, fontsize=9)
     show(fig, alt=alt, dpi=PHOTO_DPI)
 
 
