@@ -313,10 +313,10 @@ def _draw_key(ax, maps: list[FeatureMap]) -> None:
 
     texts = {(kind, text): None for m in maps for _, kind, text in m.edges if text}
     order = list(ARROWS)
-    handles = [
-        Line2D([], [], label=text, **_arrow_style(kind, text))
-        for kind, text in sorted(texts, key=lambda pair: (order.index(pair[0]), pair[1]))
-    ]
+    entries: dict[tuple, list[str]] = {}  # texts by the style of their arrows
+    for kind, text in sorted(texts, key=lambda pair: (order.index(pair[0]), pair[1])):
+        entries.setdefault(tuple(_arrow_style(kind, text).items()), []).append(text)
+    handles = [Line2D([], [], label=", ".join(e), **dict(style)) for style, e in entries.items()]
     inches = ax.figure.get_figwidth() * ax.get_position().width
     style = {"ncols": max(1, min(3, round(inches / 2.8))), "fontsize": FONT_SIZE, "frameon": False}
     ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0.02), **style)
