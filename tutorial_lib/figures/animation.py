@@ -279,12 +279,9 @@ class _Grid:
         self.notes: list = []
 
     def label(self, text: str):
-        """Write a text above the grid, from its left edge, and return it."""
-        x, y = self.origin + (0, -0.15)
-        # The white box keeps the connecting lines from crossing the words.
-        box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+        """Write a text above all grids, where no connecting line passes, and return it."""
         style = {"ha": "left", "va": "bottom", "fontsize": 8.5, "color": PALETTE["ink"]}
-        return self.ax.text(x, y, text, bbox=box, zorder=5, **style)
+        return self.ax.text(self.origin[0], -0.15, text, **style)
 
     def outline(self, cells: np.ndarray) -> np.ndarray:
         """Draw a line around all of `cells`, and return its corners, clockwise from upper left.

@@ -42,7 +42,8 @@ def size_formula(i: int, k: int, s: int, p: int, d: int, o: int) -> str:
 
 def transposed_size_formula(i, k, s, p, d, output_padding, o) -> str:
     """Return the formula of a transposed convolution's output size with its numbers."""
-    return f"o = {s}·({i} − 1) + {d}·({k} − 1) + 1 − 2·{p} + {output_padding} = {o}"
+    kernel = k if d == 1 else f"{d}·({k} − 1) + 1"
+    return f"o = {s}·({i} − 1) + {kernel} − 2·{p} + {output_padding} = {o}"
 
 
 class Explorer:
