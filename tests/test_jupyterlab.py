@@ -41,7 +41,7 @@ def interesting(cell: dict) -> bool:
 @pytest.fixture(scope="module")
 def work(tmp_path_factory):
     """A folder as `make lab` prepares it, with two notebooks more."""
-    folder = tmp_path_factory.mktemp("lab") / "work"
+    folder = tmp_path_factory.mktemp("lab") / "copies"
     classroom.prepare(folder)
     shutil.copytree(ROOT / "docs" / "images", folder.parent / "docs" / "images")
     chapters = [report.read_json(path) for path in runner.find_notebooks()]
@@ -113,7 +113,7 @@ def open_page(browser, address: str):
 
 def open_notebook(browser, lab: str, name: str):
     """Open a notebook in a workspace of its own, so that no other one is open."""
-    page = open_page(browser, f"{lab}lab/workspaces/{time.time_ns()}/tree/work/{name}")
+    page = open_page(browser, f"{lab}lab/workspaces/{time.time_ns()}/tree/copies/{name}")
     page.locator(".jp-Notebook .jp-Cell").first.wait_for()
     return page
 
