@@ -14,8 +14,6 @@ from tutorial_tools import canonical, runner
 
 PATHS = runner.find_notebooks()
 README = runner.NOTEBOOKS.parent / "README.md"
-# These chapters draw most of their figures in their own cells, alternative text included.
-MEDIAN_LINES = {"03_autoencoder": 9, "05_fcn_voc": 10}
 IGNORED_LIMIT = {"04_unet_coco_cats": 2}  # elsewhere the banner alone; here measured rates, too
 
 
@@ -85,7 +83,7 @@ def test_cells_are_short_and_prose_is_not_scarce(path, notebook):
         for cell in code(notebook)
         if "find_spec" not in text(cell)  # the folded cell that looks for the library
     ]
-    assert statistics.median(lengths) <= MEDIAN_LINES.get(path.stem, 6) and max(lengths) <= 20
+    assert statistics.median(lengths) <= 5 and max(lengths) <= 20
 
 
 def test_opening_and_closing(notebook):
