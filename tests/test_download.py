@@ -12,6 +12,7 @@ import sys
 import tarfile
 import textwrap
 import zipfile
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -142,6 +143,27 @@ def test_a_failure_does_not_stop_the_other_files(server, tmp_path):
     with pytest.raises(InputError, match="7 of 20 files could not.*and 2 more"):
         fetch_files(files, tmp_path)
     assert len(list((tmp_path / "many").iterdir())) == 13
+
+
+def test_an_image_is_only_replaced_by_one_that_fits(server, tmp_path):
+    (file,) = images(server, 1)
+    mine = tmp_path / "many" / "0"
+    mine.parent.mkdir()
+    mine.write_bytes(b"a photograph of the user")
+    server.mishaps["/0"] = [404]
+    with pytest.raises(InputError, match="1 of 1 files could not be fetched"):
+        fetch_files([file], tmp_path)
+    assert mine.read_bytes() == b"a photograph of the user"
+    fetch_files([file], tmp_path)
+    assert mine.read_bytes() == server.files["/0"] and len(list(mine.parent.iterdir())) == 1
+
+
+@pytest.mark.parametrize("name", ["a b", "a#b", "a%41", "a?b", "\u00fc"])
+def test_names_are_quoted_in_the_addresses_of_mirrors(server, tmp_path, name):
+    server.files[f"/many/{quote(name)}"] = jpeg(1)
+    file = RemoteFile(f"many/{name}", (), image_size=(1, 8))
+    fetch_files([file], tmp_path, mirrors=[server.url])
+    assert (tmp_path / "many" / name).is_file()
 
 
 def test_without_a_network_most_files_are_not_tried(server, tmp_path):

@@ -17,6 +17,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import quote
 
 from tutorial_lib.data import data_home
 from tutorial_lib.data.cache import cannot_write
@@ -167,9 +168,9 @@ def _fetch_coco(file, root: Path, get, echo, categories, splits, limit) -> None:
         images = []
         for entry in map(coco.entry, sorted(set().union(*found))[: limit or None]):
             path = f"{split}2017/{entry['file_name']}"
-            first = entry.get("coco_url") or f"{COCO_HOSTS[0]}/{path}"
+            first = entry.get("coco_url") or f"{COCO_HOSTS[0]}/{quote(path)}"
             size = entry["width"], entry["height"]
-            mirrors = first, f"{COCO_HOSTS[1]}/{path}"
+            mirrors = first, f"{COCO_HOSTS[1]}/{quote(path)}"
             images.append(RemoteFile(f"coco/{path}", mirrors, image_size=size))
         echo(f"{split}: {len(images):,} images with {' or '.join(categories) or 'any category'}")
         get(images, estimate=COCO_IMAGE_BYTES)
@@ -234,7 +235,7 @@ def fetch_files(
         with tqdm(total=total, unit="B", unit_scale=True, disable=not progress, leave=False) as bar:
 
             def download(file: RemoteFile) -> str:
-                own = tuple(f"{mirror.rstrip('/')}/{file.target}" for mirror in mirrors)
+                own = tuple(f"{mirror.rstrip('/')}/{quote(file.target)}" for mirror in mirrors)
                 file = replace(file, mirrors=own + file.mirrors)
                 return _download(file, home / file.target, session, bar, stop)
 
@@ -298,15 +299,19 @@ def _download(file: RemoteFile, path: Path, session, bar, stop: threading.Event)
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        # Without a checksum, pooch would keep any file that is there. An image that does not fit
+        # its annotation may be the user's own, so it is only replaced by one that does.
+        arrived = path if file.checksum else part
         if not file.checksum:
-            path.unlink(missing_ok=True)  # pooch cannot see that an image is damaged
+            part.unlink(missing_ok=True)
         for url in file.mirrors:
             if stop.is_set():
                 break
-            known, urls = {path.name: file.checksum}, {path.name: url}
+            known, urls = {arrived.name: file.checksum}, {arrived.name: url}
             remote = pooch.create(path.parent, "", registry=known, urls=urls, retry_if_failed=3)
             try:  # and three times more, after 1, 2 and 3 seconds, unless it is refused
-                remote.fetch(path.name, downloader=receive)
+                remote.fetch(arrived.name, downloader=receive)
+                arrived.replace(path)
                 return ""
             except (_Refused, ValueError, requests.RequestException) as error:
                 failures.append(f"{url}: {error}")
