@@ -168,3 +168,16 @@ def test_a_large_photograph_is_labeled_at_the_scale_of_training():
     assert seen == [(1, 64, 96, 3)] and labels.shape == (300, 400)
     assert (labels[:, :195] == 0).all() and (labels[:, 205:] == 1).all()
     assert np.array_equal(predict_at_scale(brightness, COLORS, 60), COLORS.argmax(axis=-1))
+
+
+@pytest.mark.parametrize(("size", "seen"), [((4000, 30), (256, 32)), ((30, 60), (32, 32))])
+def test_a_long_strip_is_scaled_down_further(size, seen):
+    sizes = []
+
+    def net(x):
+        sizes.append(x.shape[1:3])
+        return x
+
+    strip = np.zeros((*size, 3), np.uint8)
+    assert predict_at_scale(net, strip, short_side=16).shape == size
+    assert sizes == [seen]

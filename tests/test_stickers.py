@@ -1,6 +1,7 @@
 """Stickers: size, contour, transparency, and masks that need cleaning."""
 
 import json
+import warnings
 import zipfile
 
 import keras
@@ -46,6 +47,13 @@ def test_gray_and_transparent_images_become_stickers_too():
     for image in (gray, gray[..., None], np.dstack([gray] * 3 + [gray * 0 + 255])):
         sticker = stickers.make_sticker(image, disk().tolist())
         assert sticker[256, 256].tolist() == [90, 90, 90, 255]
+
+
+def test_pillow_does_not_warn_of_large_photographs(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert stickers.make_sticker(BLUE, disk()).shape[:2] == (512, 512)
 
 
 def test_holes_are_filled_and_crumbs_dropped():

@@ -181,7 +181,8 @@ def predict_at_scale(
 
     Args:
         model, image: As for `predict_any_size`.
-        short_side: Length of the shorter side in pixels. A smaller photograph keeps its size.
+        short_side: Length of the shorter side in pixels. A smaller photograph keeps its size, and
+            a long strip is scaled down to 16 times this length, so that it fits into the memory.
         refine: Called with the logits and the scaled image, returns better logits; for example
             `crf.refine_scores`.
 
@@ -191,7 +192,7 @@ def predict_at_scale(
     check_whole_number("short_side", short_side)
     image = as_rgb(image)
     height, width = image.shape[:2]
-    scale = min(1.0, short_side / min(height, width))
+    scale = min(1.0, short_side / min(height, width), 16 * short_side / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
     small = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
     logits = predict_any_size(model, small)

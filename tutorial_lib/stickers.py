@@ -75,12 +75,13 @@ def _scaled(image: np.ndarray, mask: np.ndarray, side: int) -> tuple[np.ndarray,
     The results are colors, uint8 (height, width, 3), and opacity from 0 to 1, (height, width).
     """
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    box = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
-    width, height = box[2] - box[0], box[3] - box[1]
+    box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    image, mask = image[box], mask[box]  # Pillow's crop would warn of large images
+    height, width = mask.shape
     zoom = side / max(width, height)
     size = max(1, round(width * zoom)), max(1, round(height * zoom))
-    colors = Image.fromarray(image).crop(box).resize(size, Image.Resampling.LANCZOS)
-    opacity = Image.fromarray(mask.astype(np.uint8) * 255).crop(box)
+    colors = Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)
+    opacity = Image.fromarray(mask.astype(np.uint8) * 255)
     opacity = np.asarray(opacity.resize(size, Image.Resampling.BICUBIC)) / 255
     if zoom > 1:
         # Upsampled pixels of the mask look like stairs. A blur about as wide as one of them rounds
