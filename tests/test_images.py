@@ -10,7 +10,7 @@ from PIL import Image, ImageCms, ImageOps
 from tutorial_lib.data.images import check_size, is_plain_jpeg, read_photograph
 
 
-@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp"])
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.tif"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_photographs_are_turned_upright_and_checked_against_the_annotation(
     tmp_path, orientation, name
@@ -46,6 +46,17 @@ def test_what_is_no_file_is_one_line_whatever_its_name(tmp_path):
     )
     one_line(lambda: read_photograph(tmp_path / "file" / "a.jpg"), "a.jpg is missing")
     one_line(lambda: read_photograph(tmp_path / "a\nb.jpg"), "a b.jpg is missing")
+
+
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_gray_tiffs_are_turned_upright(tmp_path, orientation, compression):
+    exif, gray = Image.Exif(), Image.fromarray(COLORS[..., 0])
+    exif[0x0112] = orientation
+    for name in ("a.tif", "a.png"):
+        gray.save(tmp_path / name, exif=exif, compression=compression)
+    expected = read_photograph(tmp_path / "a.png")
+    assert np.array_equal(read_photograph(tmp_path / "a.tif"), expected)
 
 
 RAMP = np.linspace(0, 1, 64)[None].repeat(8, 0)

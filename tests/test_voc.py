@@ -199,12 +199,13 @@ def test_an_image_and_its_mask_have_one_size(voc):
     assert VocTree(voc).read("a").image.shape == (40, 30, 3)
 
 
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 @pytest.mark.parametrize("orientation", [3, 6, 8])
-def test_a_mask_is_turned_by_its_own_orientation(voc, orientation):
+def test_a_mask_is_turned_by_its_own_orientation(voc, orientation, kind):
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.fromarray(COLORS).save(voc / IMAGE, exif=exif)
-    save_mask(voc, cat_mask(), exif=exif)
+    save_mask(voc, cat_mask(), exif=exif, format=kind)
     turns = {3: 2, 6: 3, 8: 1}[orientation]
     assert np.array_equal(VocTree(voc).read("a").labels, np.rot90(cat_mask(), turns))
 

@@ -33,6 +33,8 @@ TRANSPOSITIONS = {  # how to turn pixels upright, by EXIF orientation
     8: Image.Transpose.ROTATE_90,
 }
 
+SIDEWAYS = [TRANSPOSITIONS[n] for n in (5, 6, 7, 8)]  # they exchange height and width
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -60,7 +62,6 @@ def read_photograph(path: str | Path) -> np.ndarray:
     InputError if the file is missing, damaged, a raw camera file or larger than 100 megapixels.
     """
     with opened(Path(path)) as image:
-        image.load()
         return _as_rgb(upright(image))
 
 
@@ -72,10 +73,10 @@ def check_size(path: Path, image: np.ndarray, size: tuple[int, int]) -> None:
     if image.shape[:2] == tuple(size):
         return
     with opened(path) as file:
-        unturned = file.size if _transposition(file) is not None else None
+        sideways = _transposition(file) in SIDEWAYS
     (height, width), (tall, wide) = image.shape[:2], size
     hint = "replace one of the two"
-    if unturned == (wide, tall):
+    if sideways and (height, width) == (wide, tall):
         hint = (
             "the mask was made without the file's EXIF orientation: save the image without that, "
             "or turn the mask"
@@ -104,6 +105,7 @@ def opened(path: Path) -> Iterator[Image.Image]:
             warnings.simplefilter("ignore")
             image = Image.open(path)
         with image:
+            image.filename = ""  # or Pillow maps it into memory, and garbles sideways gray TIFFs
             tags = getattr(image, "tag_v2", {})
             preview = SUB_IFDS in tags and tags.get(NEW_SUBFILE_TYPE, 0) & 1
             if DNG_VERSION in tags or preview:
@@ -132,6 +134,8 @@ def _raw_file(path: Path) -> InputError:
 
 def upright(image: Image.Image) -> Image.Image:
     """Return an image turned as its EXIF orientation says."""
+    with warnings.catch_warnings(action="ignore"):
+        image.load()  # of a TIFF, Pillow turns the pixels itself, and warns of odd tags
     turn = _transposition(image)
     return image if turn is None else image.transpose(turn)
 
