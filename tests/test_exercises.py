@@ -212,6 +212,7 @@ RIGHT = {
     "5.2": fused,
     "5.3": lambda counts: mean_iou(counts, np.diag(counts)),
     "5.4": lambda losses, labels: np.sum(losses[labels != 255]) / max(1, np.sum(labels != 255)),
+    "5.6": lambda d, w: np.clip(w - d, 0, 1),
     "5.5": lambda model, image: padded(model, image)[: image.shape[0], : image.shape[1]],
 }
 WRONG = [
@@ -462,6 +463,14 @@ WRONG = [
     ("5.5", lambda model, image: padded(model, image), "has the shape"),
     ("5.5", lambda model, image: model(image[None])[0], "multiples of 32"),
     ("5.5", shifted, "still shifted"),
+    ("5.6", lambda d, w: d < w, "edge is hard"),
+    ("5.6", lambda d, w: w - d, "clip it"),
+    ("5.6", lambda d, w: 1 - np.clip(w - d, 0, 1), "reversed"),
+    ("5.6", lambda d, w: np.clip(1 - d / w, 0, 1), "whole contour"),
+    ("5.6", lambda d, w: np.clip(w + 1 - d, 0, 1), "outside the contour"),
+    ("5.6", lambda d, w: np.clip(6 - d, 0, 1), "any width"),
+    ("5.6", lambda d, w: d > 2, "alpha is 1 at"),
+    ("5.6", lambda d, w: 0, "shape"),
 ]
 
 

@@ -157,3 +157,27 @@ def any_size(answer) -> str:
     otherwise = "Pad on two sides, and crop those two sides away again."
     expect_close(found, image, hints, otherwise)
     return "Padding and cropping undo each other only when they work on the same sides."
+
+
+@exercise("5.6")
+def sticker_alpha(answer) -> str:
+    distance = np.array([[0, 0, 3], [4.75, 5, 5.25], [5.5, 6, 20]])
+    value = np.asarray(answered(answer(distance.copy(), 6)))
+    if value.shape != distance.shape:
+        raise Wrong(f"Alpha has the shape {value.shape}; {distance.shape} is needed.")
+    hints = {
+        "The edge is hard: over the last pixel alpha should fall from 1 to 0.": distance < 6,
+        "Alpha must stay between 0 and 1; clip it.": 6 - distance,
+        "That is reversed: the object would be transparent.": np.clip(distance - 5, 0, 1),
+        "Alpha falls over the whole contour, not over its last pixel only.": (
+            np.clip(1 - distance / 6, 0, 1)
+        ),
+        "Alpha falls outside the contour; it should be 0 at the full width.": (
+            np.clip(7 - distance, 0, 1)
+        ),
+    }
+    otherwise = "For a width of 6, alpha is 1 at a distance of 5, ½ at 5.5 and 0 at 6."
+    expect_close(value, np.clip(6 - distance, 0, 1), hints, otherwise)
+    otherwise = "It should work for any width; you used 6."
+    expect_close(answer(distance.copy(), 4), np.clip(4 - distance, 0, 1), {}, otherwise)
+    return "A soft edge of one pixel hides the staircase of the mask."
