@@ -440,7 +440,7 @@ ANNOTATIONS, IMAGE = "annotations/instances_train2017.json", "train2017/1.jpg"
         (ANNOTATIONS, b"{'a': 1", "is not JSON"),
         (ANNOTATIONS, b"[" * 200_000, "is not JSON"),
         (ANNOTATIONS, b"[1]", "lacks annotations"),
-        (ANNOTATIONS, gzip.compress(b"{}"), "2017.json is compressed; unpack it"),
+        (ANNOTATIONS, gzip.compress(b"{}", mtime=0), "2017.json is compressed; unpack it"),
         (IMAGE, None, "1.jpg is missing"),
         (IMAGE, b"\xff\xd8\xff corrupt", "1.jpg cannot be decoded"),
         (IMAGE, "half", "1.jpg cannot be decoded"),
