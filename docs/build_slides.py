@@ -36,6 +36,7 @@ PAGE = """\
   .reveal math[display="block"] {{ font-size: 22px }}
   .reveal section > img.r-stretch {{ max-width: 100%; object-fit: contain }}
   .reveal p img {{ max-height: 360px; display: block; margin: auto }}
+  .reveal .several p img {{ max-height: 200px }}
   .reveal figure {{ font-size: 16px; zoom: 1.5 }}
   .anchor-link {{ display: none }}
 </style>
@@ -99,7 +100,10 @@ def section(heading: str, body: str, folder: Path) -> str:
         return f'src="data:image/{image.suffix[1:]};base64,{content}"'
 
     shown = re.sub(r'src="(\.\./[^"]+)"', embedded, shown)
-    return f'<div class="long">{shown}</div>' if len("".join(blocks)) > 900 else shown
+    names = "long " * (len(IMAGE.sub("", "".join(blocks))) > 900) + "several" * (
+        shown.count("<img") > 1
+    )
+    return f'<div class="{names}">{shown}</div>' if names else shown
 
 
 def pictured(output: dict) -> str:

@@ -117,7 +117,7 @@ def aligned_padding(function) -> str:
         if after != max((o - 1) * s + k - i - before, 0):
             raise Wrong(f"{case} a padding of {after} after the image is more than needed.")
     return (
-        "Alignment needs (k - 1) / 2 zeros before the image. SAME often puts fewer there, for "
+        "Alignment needs (k - 1) / 2 zeros before the image. 'same' often adds fewer there, for "
         "example 0 instead of 1 for i=8, k=3, s=2, which shifts one branch by a pixel."
     )
 
@@ -153,7 +153,7 @@ def dilated_stack(answer) -> str:
     if len(reached) < field:
         gaps = field - len(reached)
         raise Wrong(f"Your field spans {field} pixels, but {gaps} of them are never read.")
-    return f"Its receptive field is {field} pixels; without dilation three layers see 13."
+    return f"Its receptive field is {field} pixels; three layers without dilation have 13."
 
 
 @exercise("1.5")
@@ -174,7 +174,7 @@ def own_convolution(function) -> str:
         expect_close(got, expected, hints, f"{case} {otherwise}")
     if not np.allclose(function(np.ones((2, 2), int), np.full((2, 2), 0.125), 1, 0), 0.5):
         raise Wrong("For integer pixels and weights of 1/8: your output cuts off the fractions.")
-    return "You have written a convolution layer. Only channels, a bias and training are missing."
+    return "You have written a convolution. A layer adds channels, dilation, a bias and training."
 
 
 def _valid(x: np.ndarray, w: np.ndarray) -> np.ndarray:

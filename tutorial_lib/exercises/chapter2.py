@@ -43,7 +43,7 @@ def mirrored_sizes(answer) -> str:
                 f"from {size} to {reached} pixels, not to {wanted}."
             )
         size = reached
-    return "Only an odd size, such as 11, is reached without output padding."
+    return "With these settings, only odd sizes, such as 11, are reached without output padding."
 
 
 @exercise("2.3")
@@ -58,7 +58,7 @@ def own_transposed_convolution(function) -> str:
             raise Wrong(f"{case} {_wrong_size(got.shape, len(expected), p, e)}")
         if not np.allclose(got, expected):
             raise Wrong(f"{case} {_wrong_crop(got, x, w, s, p, e)}")
-    return "With channels and a bias it would be the layer that Keras has."
+    return "With channels and a bias it would be the ConvTranspose2d of PyTorch."
 
 
 @exercise("2.4")
