@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tutorial_lib.exercises import Wrong, answered, exercise, expect_close, number
+from tutorial_lib.exercises import Wrong, answered, array, exercise, expect_close, number
 
 
 @exercise("5.1")
@@ -162,7 +162,7 @@ def any_size(answer) -> str:
 @exercise("5.6")
 def sticker_alpha(answer) -> str:
     distance = np.array([[0, 0, 3], [4.75, 5, 5.25], [5.5, 6, 20]])
-    value = np.asarray(answered(answer(distance.copy(), 6)))
+    value = array(answer(distance.copy(), 6))
     if value.shape != distance.shape:
         raise Wrong(f"Alpha has the shape {value.shape}; {distance.shape} is needed.")
     hints = {
