@@ -190,7 +190,7 @@ def test_a_gif_has_a_frame_for_each_step_and_plays_twice(tmp_path):
 
 
 OPENING = {  # the animations that open notebooks 01 and 02, and the README
-    "01.gif": animation.slide(X, W),
+    "01.gif": animation.slide(X, np.array([[0, 1, 2], [1, 0, 0], [3, 0, 1]])),
     "02.gif": animation.stamping_slide(
         np.array([[2, 1], [1, 3]]), np.array([[1, 0, 1], [0, 2, 0], [1, 0, 1]]), s=2
     ),

@@ -33,7 +33,7 @@ MOST_VALUES = 2**30  # of the matrix of windows: eight gigabytes
 def output_size(i: int, k: int, s: int = 1, p: int = 0, d: int = 1) -> int:
     """Return the output size of a convolution along one axis.
 
-    o = ⌊(i + 2p - k - (k - 1)(d - 1)) / s⌋ + 1 (Dumoulin & Visin, relationship 15).
+    o = ⌊(i + 2p - d (k - 1) - 1) / s⌋ + 1 (Dumoulin & Visin, relationship 15).
 
     Args:
         i: Input size.

@@ -75,7 +75,7 @@ def diagonal_kernel(answer) -> str:
             f"Where the upper right is brighter it outputs {wanted:g}; it should be positive. "
             "Weights there should be positive, those in the lower left negative."
         )
-    return "Its weights add up to 0, so the overall brightness of the scene does not matter."
+    return "Its weights add up to 0, so adding a constant to all pixels does not change the output."
 
 
 @exercise("1.3")
@@ -99,6 +99,27 @@ def alexnet(answer) -> str:
 
 
 @exercise("1.4")
+def own_convolution(function) -> str:
+    rng = np.random.default_rng(0)
+    for i, k, s, p in [(5, 3, 1, 0), (6, 3, 1, 3), (6, 3, 2, 0), (7, 4, 2, 2), (4, 1, 3, 0)]:
+        x, w = rng.integers(-4, 5, (i, i)), rng.integers(-4, 5, (k, k))
+        case = f"For i={i}, k={k}, s={s}, p={p}"
+        given = x.copy(), w.copy()
+        got, expected = array(function(*given, s, p)), _convolve(x, w, s, p)
+        if not (np.array_equal(x, given[0]) and np.array_equal(w, given[1])):
+            raise Wrong(f"{case} your function changed its input; work on a copy.")
+        if got.shape != expected.shape:
+            raise Wrong(f"{case} {_wrong_size(got.shape, i, k, s, p)}")
+        mistakes = _mistakes(len(expected), x, w, s, p)
+        hints = {f"{case} {hint}": wrong for hint, wrong in mistakes.items()}
+        otherwise = "the shape is right, but the numbers are not. Check your first output on paper."
+        expect_close(got, expected, hints, f"{case} {otherwise}")
+    if not np.allclose(function(np.ones((2, 2), int), np.full((2, 2), 0.125), 1, 0), 0.5):
+        raise Wrong("For integer pixels and weights of 1/8: your output cuts off the fractions.")
+    return "You have written a convolution. A layer adds channels, dilation, a bias and training."
+
+
+@exercise("1.5")
 def aligned_padding(function) -> str:
     for i, k, s in [(32, 3, 2), (32, 7, 2), (33, 3, 2), (32, 3, 1), (30, 5, 4), (9, 1, 2)]:
         before, after = pair(answered(function(i, k, s)), "before, after")
@@ -154,27 +175,6 @@ def dilated_stack(answer) -> str:
         gaps = field - len(reached)
         raise Wrong(f"Your field spans {field} pixels, but {gaps} of them are never read.")
     return f"Its receptive field is {field} pixels; three layers without dilation have 13."
-
-
-@exercise("1.5")
-def own_convolution(function) -> str:
-    rng = np.random.default_rng(0)
-    for i, k, s, p in [(5, 3, 1, 0), (6, 3, 1, 3), (6, 3, 2, 0), (7, 4, 2, 2), (4, 1, 3, 0)]:
-        x, w = rng.integers(-4, 5, (i, i)), rng.integers(-4, 5, (k, k))
-        case = f"For i={i}, k={k}, s={s}, p={p}"
-        given = x.copy(), w.copy()
-        got, expected = array(function(*given, s, p)), _convolve(x, w, s, p)
-        if not (np.array_equal(x, given[0]) and np.array_equal(w, given[1])):
-            raise Wrong(f"{case} your function changed its input; work on a copy.")
-        if got.shape != expected.shape:
-            raise Wrong(f"{case} {_wrong_size(got.shape, i, k, s, p)}")
-        mistakes = _mistakes(len(expected), x, w, s, p)
-        hints = {f"{case} {hint}": wrong for hint, wrong in mistakes.items()}
-        otherwise = "the shape is right, but the numbers are not. Check your first output on paper."
-        expect_close(got, expected, hints, f"{case} {otherwise}")
-    if not np.allclose(function(np.ones((2, 2), int), np.full((2, 2), 0.125), 1, 0), 0.5):
-        raise Wrong("For integer pixels and weights of 1/8: your output cuts off the fractions.")
-    return "You have written a convolution. A layer adds channels, dilation, a bias and training."
 
 
 def _valid(x: np.ndarray, w: np.ndarray) -> np.ndarray:
