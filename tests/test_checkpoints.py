@@ -150,7 +150,7 @@ def test_the_shipped_networks_are_those_that_notebook_03_asks_for():
         exec("".join(cells[f"03-{name}"]["source"]), space)
         space["load_or_train"] = note
         space["ten"] = space["load_digits"]() if "load_digits" in space else None
-    assert len(asked) == 10
+    assert len(asked) == 13
     assert {path.name for path in REAL_SHIPPED.iterdir()} == asked, "run `tutorial pretrain 03`"
     for shipped in REAL_SHIPPED.iterdir():
         assert checkpoints.read_facts(shipped)["history"]["val_loss"]
