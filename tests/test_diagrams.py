@@ -42,7 +42,7 @@ def test_side_branches_stand_next_to_where_they_join():
     texts = {text.get_text() for text in ax.texts}
     assert {"64×96", "8×12", "21", "pool3", "fc7"} <= texts
     key = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert "upsample 2×, upsample 8×" in key and "skip connection: add" in key
+    assert "upsample 2×, upsample 8×" in key and "add" in key
 
 
 def test_a_model_without_branches():

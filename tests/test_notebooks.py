@@ -104,7 +104,7 @@ def test_parameters_are_typed_and_explained(path):
     types = {"profile": "str", "dataset": "str", "data_dir": "str", "seed": "int"}
     optional = {"backbone": "str", "recipe": "str", "weights": "str"}
     for name, entry in parameters.items():
-        expected = "bool" if name == "retrain" else (types | optional).get(name, "int")
+        expected = "bool" if name in ("control", "retrain") else (types | optional).get(name, "int")
         assert entry["type"] == expected and len(entry["help"].split()) > 3
     assert set(types) <= set(parameters)
     assert parameters["profile"]["default"] == '"quick"'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tutorial_lib.crf import softmax
 from tutorial_lib.exercises import Wrong, answered, array, exercise, expect_close, number
 
 
@@ -107,34 +108,6 @@ def mean_iou_of_matrix(answer) -> str:
 
 
 @exercise("5.4")
-def mean_over_valid_pixels(answer) -> str:
-    losses = np.array([[1.0, 2.0, 5.0, 8.0], [4.0, 50.0, 60.0, 70.0]])
-    labels = np.array([[0, 8, 0, 8], [8, 255, 255, 255]], np.uint8)
-    value = answered(answer(losses.copy(), labels.copy()))
-    if np.ndim(value) != 0:
-        raise Wrong("It returns one number, not one for each pixel.")
-    hints = {
-        "You divided by all pixels; then a batch with much void would count less.": 20 / 8,
-        "That counts void pixels too: leave them out of the sum.": losses.mean(),
-        "Void pixels are still in the sum: leave them out there, too.": 200 / 5,
-        "That is the sum; divide it by the number of valid pixels.": 20,
-        "The background is a class too; only 255 is left out.": 14 / 3,
-        "The background is a class too: it is in your sum, count it as well.": 20 / 3,
-        "Void, 255, is above 0: you counted it, and the background not.": 20 / 6,
-    }
-    otherwise = "Pick the losses whose label is not 255, add them up, divide by their number."
-    expect_close(number(value), 4, hints, otherwise)
-    with np.errstate(all="ignore"):
-        empty = answer(np.ones((3, 2)), np.full((3, 2), 255, np.uint8))
-    otherwise = "An image that is all void divides by zero; divide by at least 1."
-    expect_close(empty, 0, {}, otherwise)
-    half = answer(np.full((1, 3), 2.0), np.array([[3, 255, 255]], np.uint8))
-    otherwise = "One valid pixel that costs 2 has a mean of 2, whatever the size of the array."
-    expect_close(half, 2, {}, otherwise)
-    return "All labeled pixels have the same weight, however many pixels are void."
-
-
-@exercise("5.5")
 def any_size(answer) -> str:
     image = np.random.default_rng(0).random((101, 77, 3))
     shapes = []
@@ -157,6 +130,46 @@ def any_size(answer) -> str:
     otherwise = "Pad on two sides, and crop those two sides away again."
     expect_close(found, image, hints, otherwise)
     return "Padding and cropping undo each other only when they work on the same sides."
+
+
+@exercise("5.5")
+def mean_field_iteration(answer) -> str:
+    generator = np.random.default_rng(0)
+    scores, kernel = generator.normal(size=(6, 3)), generator.random((6, 6))
+    kernel = kernel + kernel.T
+    q = softmax(scores)
+    value = array(answer(scores.copy(), kernel.copy()))
+    if value.shape != scores.shape:
+        raise Wrong(f"Q has the shape {value.shape}; {scores.shape}, like the logits, is needed.")
+    weights = kernel - np.diag(np.diag(kernel))
+    one_by_one = q.copy()
+    for i in range(len(q)):
+        one_by_one[i] = softmax(scores[i] + weights[i] @ one_by_one)
+    hints = {
+        "Pixel j = i is in the sum; set the diagonal of the kernel to 0.": (
+            softmax(scores + kernel @ q)
+        ),
+        "The sum runs over the probabilities of the other pixels, not over their logits.": (
+            softmax(scores + weights @ scores)
+        ),
+        "The pixel's own logits are missing: add the sum to them.": softmax(weights @ q),
+        "Add the sum to the logits, not to the probabilities.": softmax(q + weights @ q),
+        "Agreement should make a label more probable: add the sum, do not subtract it.": (
+            softmax(scores - weights @ q)
+        ),
+        "The Q(l) of each pixel must add up to 1: apply the softmax to the labels of a pixel.": (
+            scores + weights @ q
+        ),
+        "You normalized over the pixels; normalize over the labels of each pixel.": (
+            softmax((scores + weights @ q).T).T
+        ),
+        "All pixels are updated at the same time, from the probabilities before the update.": (
+            one_by_one
+        ),
+    }
+    otherwise = "Q = softmax(logits + kernel without its diagonal @ softmax(logits))."
+    expect_close(value, softmax(scores + weights @ q), hints, otherwise)
+    return "Every pixel moves toward the labels that similar pixels probably have."
 
 
 @exercise("5.6")

@@ -65,8 +65,9 @@ def draw_network(ax, model, *, input_size=None, stages: bool = False, named=()) 
         model: A functional model from one image to one output.
         input_size: Side of the input, or (height, width), for a model that takes any size.
         stages: Draw one box for all layers at the same resolution in a row, up to where a branch
-            leaves. This suits deep encoders.
-        named: Names of layers that are written beside their feature maps.
+            leaves, and write the sizes horizontally. This suits deep encoders.
+        named: Names of layers that are written beside their feature maps, or below those that are
+            only added.
 
     Raises:
         InputError: if the model takes any size and none is given.
@@ -85,12 +86,17 @@ def draw_network(ax, model, *, input_size=None, stages: bool = False, named=()) 
         height = max(0.06, 0.5 * math.sqrt(m.shape[0] / tallest))
         boxes[m] = m.x - half, -m.level, 2 * half, height
     for m, box in boxes.items():
-        _draw_box(ax, m, *box)
-        if m.name in named:
+        _draw_box(ax, m, *box, 0 if stages else 90)
+        if m.name.startswith("score_") and m.name in named:
+            ax.text(m.x, box[1] - 0.05 - 0.17 * inch, m.name, ha="center", va="top", **TEXT)
+        elif m.name in named:
             place = {"ha": "right", "va": "center", "weight": "bold"}
             ax.text(box[0] - 0.06, box[1] + box[3] / 2, m.name, **place, **TEXT)
         for edge in m.edges:
-            _draw_arrow(ax, boxes, edge[0], m, edge[1], inch)
+            _draw_arrow(ax, boxes, edge[0], m, edge[1], inch, 1 if stages else len(_size(m)))
+            if stages and edge[1] == "upsampling":
+                middle = (boxes[edge[0]][1] + box[1]) / 2
+                ax.text(m.x + 0.08, middle, edge[2].removeprefix("upsample "), **TEXT)
     _draw_key(ax, maps)
     ax.set(xlim=(-0.6, max(m.x for m in maps) + 0.6), ylim=(bottom, top))
     ax.set_axis_off()
@@ -141,7 +147,7 @@ def _merge(one: FeatureMap, operation, sources, maps: list[FeatureMap], uses) ->
     how = "concatenate" if "oncat" in type(operation).__name__ else "add"
     for source, cropped in sources:
         if source is not main:
-            text = f"skip connection: {'crop and ' * cropped}{how}"
+            text = f"skip connection: {'crop and ' * cropped}{how}" if how != "add" else how
             one.edges.append((source, "skip connection", text))
             one.copied = source.shape[2] / one.shape[2] if how == "concatenate" else 0.0
 
@@ -251,7 +257,9 @@ def _place(maps: list[FeatureMap]) -> None:
         m.column, m.x = m.x, centers[m.x] - 0.5
 
 
-def _draw_box(ax, m: FeatureMap, left: float, bottom: float, width: float, height: float) -> None:
+def _draw_box(
+    ax, m: FeatureMap, left: float, bottom: float, width: float, height: float, rotation: int
+) -> None:
     from matplotlib.patches import Rectangle
 
     style = {"ec": PALETTE["ink"], "lw": 0.8}
@@ -259,7 +267,7 @@ def _draw_box(ax, m: FeatureMap, left: float, bottom: float, width: float, heigh
     if m.copied:
         ax.add_patch(Rectangle((left, bottom), m.copied * width, height, fc="white", **style))
     ax.text(m.x, bottom + height + 0.03, str(m.shape[2]), ha="center", va="bottom", **TEXT)
-    ax.text(m.x, bottom - 0.05, _size(m), ha="center", va="top", rotation=90, **TEXT)
+    ax.text(m.x, bottom - 0.05, _size(m), ha="center", va="top", rotation=rotation, **TEXT)
 
 
 def _size(m: FeatureMap) -> str:
@@ -276,15 +284,20 @@ def _arrow_style(kind: str, text: str) -> dict:
     return {"color": color, "linestyle": style, "linewidth": width}
 
 
-def _draw_arrow(ax, boxes, source: FeatureMap, m: FeatureMap, kind: str, inch: float) -> None:
-    """Draw an arrow: straight along a level, or with a corner to another one."""
+def _draw_arrow(
+    ax, boxes, source: FeatureMap, m: FeatureMap, kind: str, inch: float, digits: int
+) -> None:
+    """Draw an arrow: straight along a level, or with a corner to another one.
+
+    The size of `m` is `digits` characters high.
+    """
     (left, bottom, width, height), (x, y, _, goal) = boxes[source], boxes[m]
     start, middle = left + width, bottom + height / 2
     if m.level > source.level:  # down, to above the number of channels
         path = [(start, middle), (m.x, middle), (m.x, y + goal + 0.03 + 0.19 * inch)]
-    elif m.level < source.level:  # up, to below the size, whose digits stand on their sides
+    elif m.level < source.level:  # up, to below the size
         path = [(start, middle), (m.x, middle)]
-        path += [(m.x, y - 0.05 - (0.07 + 0.09 * len(_size(m))) * inch)]
+        path += [(m.x, y - 0.05 - (0.07 + 0.09 * digits) * inch)]
     elif kind != "skip connection" and m.column == source.column + 1:
         path = [(start, y + min(height, goal) / 2), (x, y + min(height, goal) / 2)]
     elif any(

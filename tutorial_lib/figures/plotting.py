@@ -182,6 +182,7 @@ def show_images(
     cell: float = 1.9,
     vmin: float | None = None,
     vmax: float | None = None,
+    bar: str = "",
 ) -> None:
     """Show images in a grid.
 
@@ -193,6 +194,7 @@ def show_images(
         columns: Images per row; by default all, up to five.
         cell: Width of one image in inches.
         vmin, vmax: Black and white, for images without color channels.
+        bar: What the gray values are; draws a color bar beside the last image.
     """
     columns = columns or min(len(images), 5)
     count = math.ceil(len(images) / columns)
@@ -211,6 +213,10 @@ def show_images(
         ax.set_title(caption, fontsize=9)
     for ax, name in zip(axes[:, 0], rows, strict=False):
         ax.set_ylabel(name, fontsize=9)
+    if bar:
+        fig.colorbar(
+            axes.flat[len(images) - 1].images[0], ax=axes, label=bar, shrink=0.75, pad=0.01
+        )
     show(fig, alt=alt, dpi=PHOTO_DPI)
 
 

@@ -17,24 +17,27 @@ from tutorial_lib.metrics import ConfusionMatrix
 # VOC's own colors are too dark to be seen on an image, or told apart. None for the background.
 COLORS = (
     None, "#1F77E0", "#8C564B", "#E86CC8", "#17BECF", "#2CA02C", "#FF7F0E", "#D62728", "#8A4FFF",
-    "#BCBD22", "#00A896", "#7F5A2A", "#FFD21F", "#A0522D", "#5C6BC0", "#FF5FA2", "#6AA84F",
+    "#BCBD22", "#00A896", "#7F5A2A", "#FFD21F", "#A0522D", "#FF4F00", "#FF5FA2", "#6AA84F",
     "#5CCBFF", "#C27BA0", "#45818E", "#A6E02B",
 )  # fmt: skip
 
 
-def tinted(image: np.ndarray, labels: np.ndarray, truth: np.ndarray | None = None) -> np.ndarray:
+def tinted(
+    image: np.ndarray, labels: np.ndarray, truth: np.ndarray | None = None, void: str = "#FFFFFF"
+) -> np.ndarray:
     """Return an image in pale gray, each pixel tinted in the color of its class.
 
     Args:
         image: uint8 (height, width, 3).
-        labels: Classes (height, width); void becomes white.
-        truth: Labels whose void pixels, the true boundaries, are drawn in white.
+        labels: Classes (height, width).
+        truth: Labels whose void pixels, the true boundaries, are drawn, too.
+        void: Color of void.
     """
     result = plotting.faded(image)
     for number in range(1, len(CLASSES)):
         result = plotting.overlay(result, labels == number, COLORS[number], alpha=0.65)
-    void = (labels == VOID) | (False if truth is None else truth == VOID)
-    return np.where(void[..., None], np.uint8(255), result)
+    unlabeled = (labels == VOID) | (False if truth is None else truth == VOID)
+    return plotting.overlay(result, unlabeled, void, alpha=1)
 
 
 def image_iou(labels: np.ndarray, predictions: np.ndarray) -> float:
@@ -56,6 +59,7 @@ def show_segmentations(
     truths: Sequence[np.ndarray] | None = None,
     across: bool = False,
     cell: float = 1.5,
+    void: str = "#FFFFFF",
 ) -> None:
     """Show images and segmentations of them side by side, with a legend of the classes.
 
@@ -64,10 +68,11 @@ def show_segmentations(
         segmentations: Heading → the labels (height, width) of each image.
         title, alt: As for `plotting.figure` and `plotting.show`.
         classes: Names that may be in the legend; it has those that occur in a segmentation.
-        truths: Labels of each image. Their void pixels are drawn in white, and each segmentation
-            that differs from them gets its `image_iou`.
+        truths: Labels of each image. Their void pixels are drawn, and each segmentation that
+            differs from them gets its `image_iou`.
         across: One column per image; by default one row per image.
         cell: Width of one image in inches.
+        void: Color of void.
     """
     columns = [("image", images), *segmentations.items()]
     rows, cols = len(images), len(columns)
@@ -85,7 +90,7 @@ def show_segmentations(
             ax = axes[row, column]
             plotting.bare(ax)
             truth = None if truths is None else truths[row]
-            ax.imshow(image if maps is images else tinted(image, labels, truth))
+            ax.imshow(image if maps is images else tinted(image, labels, truth, void))
             if row == 0:
                 (ax.set_ylabel if across else ax.set_title)(heading, fontsize=9)
             if maps is not images and truth is not None and labels is not truth:
