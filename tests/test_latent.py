@@ -64,6 +64,18 @@ def test_the_limits_grow_with_the_points():
     assert len(figures.decode_grid(flat, POINTS * 4).xs) == round((right - left) / 0.2)
 
 
+def test_the_limits_of_a_grid_can_be_chosen_and_circles_drawn_over_it(made):
+    grid = figures.decode_grid(flat, POINTS, cell=0.5, limits=(-2, 2, -1, 1))
+    np.testing.assert_allclose(grid.xs[[0, -1]], [-1.75, 1.75])
+    assert grid.images.shape == (4, 8, 28, 28)
+    figures.show_latent_space(
+        POINTS, LABELS, grid=grid, title="A grid", alt="A grid.", circles=(1, 2), axes=("u", "v")
+    )
+    (ax,) = made[0].axes
+    assert [circle.radius for circle in ax.patches] == [1, 2]
+    assert (*ax.get_xlim(), *ax.get_ylim()) == (-2, 2, -1, 1) and ax.get_ylabel() == "v"
+
+
 def test_a_grid_is_drawn_the_right_way_up_and_tinted_far_from_the_data():
     def rising(points):  # ink grows with y
         return np.broadcast_to(np.asarray(points)[:, 1:, None] / 3 + 0.4, (len(points), 28, 28))
@@ -134,6 +146,17 @@ def test_rows_of_digits_are_named_and_columns_captioned(made):
         figures.show_digits(rows, ["one too few"] * 2, title="Digits", alt="Two rows of digits.")
     figures.show_digits([IMAGES[:3]], title="Digits", alt="One row of three digits.")
     assert len(made[1].axes) == 3
+
+
+def test_each_class_has_a_panel_of_its_own_with_the_others_in_gray(made):
+    points, labels = RNG.random((30, 2)), np.arange(30) % 3
+    figures.show_classes({"a": points, "b": -points}, labels, title="Three", alt="x", columns=2)
+    panels = np.reshape(made[0].axes, (4, 2))
+    titles = [[ax.get_title() for ax in row] for row in panels]
+    assert titles == [["a: 0", "a: 1"], ["a: 2", ""], ["b: 0", "b: 1"], ["b: 2", ""]]
+    others, ours = panels[2, 1].collections
+    np.testing.assert_array_equal(ours.get_offsets(), -points[labels == 1])
+    assert len(others.get_offsets()) == 20
 
 
 def test_pca_is_compared_where_it_has_the_smaller_error(made):

@@ -39,7 +39,7 @@ CLASS_COLORS = [
     "#E8743B", "#2BA58C", "#624E14", "#A9A9BE", "#004E4E",
 ]  # fmt: skip
 MARKERS, HTML_MARKERS = "DovPXs^*pd", "◆●▼✚✖■▲★⬟♦"
-FAINT = {"size": 12, "alpha": 0.45}
+FAINT = {"size": 7, "alpha": 0.45}
 NAMED = {
     "ha": "center",
     "va": "center",
@@ -125,7 +125,9 @@ def limits_of(points: np.ndarray) -> tuple[float, float, float, float]:
     return min(left, low[0]), max(right, high[0]), min(bottom, low[1]), max(top, high[1])
 
 
-def decode_grid(decode: Callable, known: np.ndarray, cell: float = 0.2) -> LatentGrid:
+def decode_grid(
+    decode: Callable, known: np.ndarray, cell: float = 0.2, limits: Sequence[float] | None = None
+) -> LatentGrid:
     """Decode the points of a grid.
 
     Args:
@@ -133,8 +135,9 @@ def decode_grid(decode: Callable, known: np.ndarray, cell: float = 0.2) -> Laten
         known: (n, 2), the points of the training digits. A grid point is near them if one lies
             within its cell, or as near as the cell's corners.
         cell: Distance of two points of the grid.
+        limits: x from, x to, y from, y to; by default those that `limits_of` finds.
     """
-    limits = limits_of(known)
+    limits = limits or limits_of(known)
     xs, ys = (
         start + cell * (np.arange(round((stop - start) / cell)) + 0.5)
         for start, stop in (limits[:2], limits[2:])
@@ -147,17 +150,27 @@ def decode_grid(decode: Callable, known: np.ndarray, cell: float = 0.2) -> Laten
 
 
 def show_latent_space(
-    points: np.ndarray, labels: np.ndarray, *, title: str, alt: str, grid: LatentGrid | None = None
+    points: np.ndarray,
+    labels: np.ndarray,
+    *,
+    title: str,
+    alt: str,
+    grid: LatentGrid | None = None,
+    circles=(),
+    axes=ALIGNED_AXES,
 ) -> None:
     """Show digits with labels (n,) as points (n, 2), over a grid of decoded images if there is one.
 
-    Grid cells without a training digit nearby are tinted.
+    Grid cells without a training digit nearby are tinted. `circles` are radii of circles around the
+    origin, and `axes` the labels of the two axes.
     """
     fig, ax = plotting.figure(title=title, size=(7.4, 6.2))
     if grid is not None:
         _draw_grid(ax, grid)
     _draw_points(ax, points, labels, **(FAINT if grid is not None else {}))
-    _set_limits(ax, grid.limits if grid is not None else limits_of(points))
+    _draw_circles(ax, circles)
+    left, right, low, high = grid.limits if grid is not None else limits_of(points)
+    ax.set(xlim=(left, right), ylim=(low, high), aspect="equal", xlabel=axes[0], ylabel=axes[1])
     legend = {"loc": "lower right", "bbox_to_anchor": (1, 1), "borderaxespad": 0, "fontsize": 11}
     legend |= {"ncols": 3, "handletextpad": 0, "markerscale": 1.6 if grid is not None else 1.2}
     for handle in ax.legend(title="digit", frameon=False, **legend).legend_handles:
@@ -190,10 +203,9 @@ def _draw_grid(ax, grid: LatentGrid) -> None:
     ax.imshow(image, extent=grid.limits, interpolation="antialiased", zorder=0)
 
 
-def _set_limits(ax, limits: Sequence[float]) -> None:
-    left, right, low, high = limits
-    ax.set(xlim=(left, right), ylim=(low, high), aspect="equal")
-    ax.set(xlabel=ALIGNED_AXES[0], ylabel=ALIGNED_AXES[1])
+def _draw_circles(ax, radii: Sequence[float]) -> None:
+    for radius in radii:
+        ax.add_patch(Circle((0, 0), radius, fill=False, color=PALETTE["ink"], linestyle="--"))
 
 
 def show_digits(rows: Sequence | dict[str, Sequence], captions=None, *, title: str, alt: str):
@@ -227,9 +239,9 @@ def show_planes(
     alt: str,
     circles=(),
     limits=None,
-    axes=("first number", "second number"),
+    axes=("first latent dimension", "second latent dimension"),
 ) -> None:
-    """Show codes of the same digits on planes side by side, each class in a color of its own.
+    """Show codes of the same digits side by side, each class in a color of its own.
 
     Args:
         planes: Name → points (n, 2).
@@ -242,8 +254,7 @@ def show_planes(
     fig, grid = plotting.figure(1, len(planes), title=title, size=size, squeeze=False)
     for ax, (name, points) in zip(grid.flat, planes.items(), strict=True):
         _draw_points(ax, points, labels, size=20, alpha=0.7)
-        for radius in circles:
-            ax.add_patch(Circle((0, 0), radius, fill=False, color=PALETTE["ink"], linestyle="--"))
+        _draw_circles(ax, circles)
         if limits is not None:
             ax.set(xlim=limits[:2], ylim=limits[2:], aspect="equal")
         ax.set(title=name, xlabel=axes[0], ylabel=axes[1])
@@ -253,6 +264,33 @@ def show_planes(
         for (digit, mean), place in zip(means.items(), places, strict=True):
             style = NAMED | {"color": CLASS_COLORS[digit], "textcoords": "axes fraction"}
             ax.annotate(str(digit), mean, place, **style)
+    plotting.show(fig, alt=alt)
+
+
+def show_classes(
+    planes: dict[str, np.ndarray], labels: np.ndarray, *, title: str, alt: str, columns: int = 5
+) -> None:
+    """Show codes of many classes, one panel per class, with the other classes in gray.
+
+    Args:
+        planes: Name → points (n, 2). Each fills rows of its own.
+        labels: (n,), 0 to 9.
+        columns: Panels per row.
+    """
+    classes = np.unique(labels)
+    rows = -(-len(classes) // columns)
+    size = (1.75 * columns + 0.3, 1.75 * rows * len(planes) + 0.4)
+    fig, grid = plotting.figure(rows * len(planes), columns, title=title, size=size, squeeze=False)
+    for part, (name, points) in enumerate(planes.items()):
+        for number, ax in enumerate(grid[part * rows : (part + 1) * rows].flat):
+            plotting.bare(ax)
+            if number >= len(classes):
+                continue
+            ours = labels == classes[number]
+            ax.scatter(*points[~ours].T, s=3, color=PALETTE["muted"], alpha=0.3, linewidths=0)
+            color = CLASS_COLORS[classes[number]]
+            ax.scatter(*points[ours].T, s=9, color=color, alpha=0.8, linewidths=0)
+            ax.set_title(f"{name}: {classes[number]}", fontsize=10, pad=3)
     plotting.show(fig, alt=alt)
 
 
@@ -291,7 +329,7 @@ def show_pca_comparison(
     heights, starts = networks.values(), networks.keys()
     ax.hlines(heights, starts, ends, colors=PALETTE["ink"], linestyles=":", zorder=1)
     ticks = [2**n for n in range(int(np.log2(len(shown))) + 1)]
-    ax.set(xscale="log", ylim=(0, None), xlabel="numbers kept of each digit")
+    ax.set(xscale="log", ylim=(0, None), xlabel="numbers per code")
     ax.set(xticks=ticks, xticklabels=ticks, ylabel="mean squared error")
     ax.minorticks_off()
     ax.legend(frameon=False)
@@ -347,6 +385,10 @@ def _bare_plane(points, labels, grid: LatentGrid) -> Figure:
         _draw_points(ax, points, labels, **FAINT)
         ax.set(xlim=(left, right), ylim=(low, high))
         ax.axis("off")
+        name = {"textcoords": "offset points", "color": PALETTE["ink"], "fontsize": 9, "zorder": 3}
+        across, upward = ALIGNED_AXES
+        ax.annotate(f"{across} →", (right, low), (-4, 16), ha="right", **name)
+        ax.annotate(f"{upward} →", (left, high), (30, -4), va="top", rotation=90, **name)
         rule = {"color": PALETTE["muted"], "linewidth": 0.5, "zorder": 1}
         note = {"xytext": (3, 3), "textcoords": "offset points", "color": PALETTE["ink"]}
         note |= {"fontsize": 8, "zorder": 1}
@@ -366,6 +408,8 @@ def _numbered_spots(points, labels, grid: LatentGrid, title: str) -> Figure:
     _draw_points(axes[0], points, labels, **FAINT)
     left, right, low, high = grid.limits
     axes[0].set(xlim=(left, right), ylim=(low, high), aspect="equal")
+    axes[0].set_xlabel("from the ones to the sixes", fontsize=9)
+    axes[0].set_ylabel(ALIGNED_AXES[1], fontsize=9)
     for number, ((x, y), ax) in enumerate(zip(SPOTS, axes[1:], strict=True), start=1):
         row, column = np.abs(grid.ys - y).argmin(), np.abs(grid.xs - x).argmin()
         ax.imshow(grid.images[row, column], cmap="gray", vmin=0, vmax=1)
