@@ -32,18 +32,13 @@ retrain: bool = False  # train anew
 """
 
 
-def write_notebook(folder, name, *sources, parameters=PARAMETERS, ids=False):
-    """Write a notebook with a parameters cell and the given code cells.
-
-    With `ids`, its cells have the same ids each time.
-    """
+def write_notebook(folder, name, *sources, parameters=PARAMETERS):
+    """Write a notebook with a parameters cell and the given code cells."""
     cells = [
         nbformat.v4.new_markdown_cell("# A title"),
         nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}),
         *map(nbformat.v4.new_code_cell, sources),
     ]
-    for number, cell in enumerate(cells if ids else []):
-        cell["id"] = f"cell-{number}"
     metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     path = folder / f"{name}.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=metadata), path)

@@ -1,25 +1,20 @@
-"""The report of a run: what broke, what changed since the last run, and each notebook by cells.
+"""The report of a run: what broke, and each notebook by cells.
 
-In the folder of the report lie `index.html` for people and `report.json` for programs.
-`history.json` keeps the last entry of each notebook with the same parameters, because the next run
-is compared with it. The page also shows the tests if pytest left its JUnit file, `tests.xml`.
+In the folder of the report lie `index.html` for people and `report.json` for programs. The page
+also shows the tests if pytest left its JUnit file, `tests.xml`.
 """
 
 from __future__ import annotations
 
-import base64
 import datetime
 import functools
-import hashlib
 import json
 import os
 import platform
 import re
 import subprocess
-from collections.abc import Iterator
 from dataclasses import asdict
 from importlib import metadata, resources
-from itertools import zip_longest
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -31,16 +26,12 @@ PACKAGES = (
     "tensorflow", "keras", "numpy", "scipy", "pillow", "matplotlib", "scikit-image", "pycocotools",
     "mlxtend", "qtawesome", "papermill", "nbclient", "ipykernel",
 )  # fmt: skip
-FORMAT = 2  # of the entries in `history.json`; raise it when they change
 
 MADE_BY_PAPERMILL = {"papermill-error-cell-tag", "injected-parameters"}
 DEVICE = re.compile(r"^\w+ profile on (.+?) · Python", re.M)
 ANSI = re.compile(r"(?:\x1b|#x1B)\[[0-9;]*m")  # pytest writes it in the second way into XML
 NBVAL = "Notebook cell execution failed"  # how nbval's messages begin, whatever failed
 KEPT_TRACEBACK = 40  # lines, from the end
-
-# A change is reported if it exceeds both this factor and this difference.
-NOTEBOOK_SECONDS, CELL_SECONDS, MEGABYTES = (1.3, 5.0), (1.5, 2.0), (1.25, 200)
 
 
 # Reading an executed notebook
@@ -55,20 +46,18 @@ def read_json(path: Path) -> dict:
     return content if isinstance(content, dict) else {}
 
 
-def read_cells(executed: dict, stored: dict) -> list[dict]:
+def read_cells(executed: dict) -> list[dict]:
     """Describe each code cell of a notebook that papermill executed, completely or partially.
 
-    A dict per cell has: position (counted from 1, text cells included), id, first_line, source (a
-    hash), status ("completed", "failed", "running" or "not run"), seconds, text (what it printed or
-    ended in; empty where that may differ), images, metrics, error.
+    A dict per cell has: position (counted from 1, text cells included), first_line, status
+    ("completed", "failed", "running" or "not run"), seconds, metrics, error.
     """
     # Without papermill's own additions, the cells are those of the stored notebook in order.
     cells = executed.get("cells", [])
     kept = [c for c in cells if not MADE_BY_PAPERMILL & set(c["metadata"].get("tags", []))]
-    pairs = enumerate(zip(kept, stored.get("cells", []), strict=False), start=1)
     return [
-        {"position": position, "id": old.get("id", f"#{position}"), **_read_cell(cell)}
-        for position, (cell, old) in pairs
+        {"position": position, **_read_cell(cell)}
+        for position, cell in enumerate(kept, start=1)
         if cell["cell_type"] == "code"
     ]
 
@@ -76,16 +65,12 @@ def read_cells(executed: dict, stored: dict) -> list[dict]:
 def _read_cell(cell: dict) -> dict:
     record = cell["metadata"].get("papermill", {})
     status = "failed" if record.get("exception") else record.get("status", "pending")
-    source, outputs = "".join(cell["source"]), cell.get("outputs", [])
-    compared = "nbval-ignore-output" not in cell["metadata"].get("tags", [])
+    outputs = cell.get("outputs", [])
     records = [output.get("data", {}).get(RECORD_TYPE) for output in outputs]
     return {
-        "first_line": source.split("\n")[0],
-        "source": _short_hash(source.encode()),
+        "first_line": "".join(cell["source"]).split("\n")[0],
         "status": "not run" if status == "pending" else status,
         "seconds": round(record.get("duration") or 0.0, 3),
-        "text": _printed(outputs) if compared else "",
-        "images": [description for description, _ in _stored_images(outputs)],
         "metrics": {record["name"]: record["data"] for record in records if record},
         "error": _traceback(outputs),
     }
@@ -98,15 +83,6 @@ def _printed(outputs: list) -> str:
         for output in outputs
         if output.get("name") != "stderr"
     )
-
-
-def _stored_images(outputs: list) -> Iterator[tuple[dict, bytes]]:
-    """Yield the PNG images of a cell: what is known of each (hash, alt), and its bytes."""
-    for output in outputs:
-        if encoded := output.get("data", {}).get("image/png"):
-            content = base64.b64decode("".join(encoded))
-            alt = output.get("metadata", {}).get("image/png", {}).get("alt", "")
-            yield {"hash": _short_hash(content), "alt": alt}, content
 
 
 def _traceback(outputs: list) -> str:
@@ -124,78 +100,14 @@ def device_of(executed: dict) -> str:
     return match[1] if match else ""
 
 
-def _short_hash(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:16]
-
-
 def metrics_of(entry: dict) -> dict:
     """Return all that a notebook recorded: name → value."""
     return {name: value for cell in entry["cells"] for name, value in cell["metrics"].items()}
 
 
-# Comparing with the last run
-
-
-def changes(entry: dict, before: dict) -> list[dict]:
-    """List what differs from an earlier entry of the same notebook.
-
-    The dicts have kind ("broke", "fixed", "text", "image", "metric", "time", "memory" or "code"),
-    text, cell (its position, or 0) and, for images, the hashes before and after.
-    """
-    found = []
-
-    def add(kind: str, text: str, cell: int = 0, **more) -> None:
-        found.append({"kind": kind, "text": text, "cell": cell, **more})
-
-    def add_growth(kind: str, key: str, limits: tuple, unit: str, now: dict, was: dict) -> None:
-        (factor, difference), new, old = limits, now[key], was[key]
-        if max(new, old) > factor * min(new, old) and abs(new - old) > difference:
-            text = f"{kind} was {round(old, 1):g} {unit}, now {round(new, 1):g} {unit}"
-            add(kind, text, now.get("position", 0))
-
-    states = before["status"], entry["status"]
-    if "failed" in states and "passed" in states:
-        kind = "broke" if entry["status"] == "failed" else "fixed"
-        add(kind, "{} last time, now {}".format(*states))
-    old = {cell["id"]: cell for cell in before["cells"]}
-    shared = [(cell, old[cell["id"]]) for cell in entry["cells"] if cell["id"] in old]
-    completed = [pair for pair in shared if {cell["status"] for cell in pair} == {"completed"}]
-    for cell, was in completed:
-        lines = zip_longest(was["text"].splitlines(), cell["text"].splitlines(), fillvalue="")
-        for former, new in [pair for pair in lines if pair[0] != pair[1]][:1]:
-            add("text", f"`{former}` became `{new}`", cell["position"])
-        images = zip_longest(was["images"], cell["images"], fillvalue={"hash": ""})
-        for gone, new in images:
-            if new["hash"] != gone["hash"]:
-                hashes = {"before": gone["hash"], "after": new["hash"]}
-                add("image", "another image", cell["position"], **hashes)
-    measured, earlier = metrics_of(entry), metrics_of(before)
-    for name in measured.keys() & earlier.keys():
-        if measured[name] != earlier[name]:
-            add("metric", f"{name} was {shown(earlier[name])}, now {shown(measured[name])}")
-    if states == ("passed", "passed"):
-        add_growth("time", "seconds", NOTEBOOK_SECONDS, "s", entry, before)
-        add_growth("memory", "megabytes", MEGABYTES, "MB", entry, before)
-    for cell, was in completed:
-        add_growth("time", "seconds", CELL_SECONDS, "s", cell, was)
-    edited = sum(cell["source"] != was["source"] for cell, was in shared)
-    new, gone = len(entry["cells"]) - len(shared), len(old) - len(shared)
-    if edited or new or gone:
-        add("code", f"code cells: {edited} edited, {new} new, {gone} gone")
-    return found
-
-
 def shown(value) -> str:
     """Return a metric as people read it."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def environment_changes(run: dict, before: dict) -> list[str]:
-    """Return one line per difference between the circumstances of two runs."""
-    pairs = [(name, before.get(name), run[name]) for name in ("commit", "machine", "python")]
-    versions = before.get("packages", {})
-    pairs += [(name, versions.get(name), now) for name, now in run["packages"].items()]
-    return [f"{name} {old} → {new}" for name, old, new in pairs if old != new]
 
 
 # Reading the results of pytest
@@ -274,7 +186,7 @@ class Report:
     """The report of one run, written anew whenever something happened."""
 
     def __init__(self, folder: Path, results: list):
-        """Read what the earlier runs left.
+        """Note the circumstances of this run.
 
         Args:
             folder: Made if it is missing.
@@ -282,58 +194,25 @@ class Report:
         """
         self.folder, self.results = folder, results
         self.run = circumstances()
-        kept = read_json(folder / "history.json")
-        self.history = kept["notebooks"] if kept.get("format") == FORMAT else {}
 
     def write(self) -> None:
         """Write all files of the report; raise InputError if the folder cannot be written."""
         entries = [asdict(result) for result in self.results]
-        history = dict(self.history)
-        environment: dict[str, None] = {}
         for entry in entries:
             entry["output"] = Path(os.path.relpath(entry["output"], self.folder)).as_posix()
-            # An entry is compared with that of the same notebook with the same parameters.
-            key = f"{entry['name']} {json.dumps(entry['parameters'], sort_keys=True)}"
-            ended = entry["status"] not in ("not run", "running")
-            before = self.history.get(key) if ended else None
-            entry["compared"] = before["run"]["started"] if before else ""
-            entry["changes"] = changes(entry, before) if before else []
-            if before:
-                environment |= dict.fromkeys(environment_changes(self.run, before["run"]))
-            if ended:
-                history[key] = {"run": self.run, **entry}
         report = {
             **self.run,
             "finished": _now(),
             "seconds": round(sum(entry["seconds"] for entry in entries), 1),
-            "changes": list(environment),
             "notebooks": entries,
         }
-        files = {"history": {"format": FORMAT, "notebooks": history}, "report": report}
+        text = json.dumps(report, indent=1, ensure_ascii=False) + "\n"
         try:
-            self._save_images([*entries, *history.values(), *self.history.values()])
-            for name, content in files.items():
-                text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-                write_atomically(self.folder / f"{name}.json", text)
+            write_atomically(self.folder / "report.json", text)
             write_page(self.folder)
         except OSError as error:
             reason = f"cannot write {self.folder} ({error.strerror})"
             raise InputError(f"{reason}; choose another folder with --output") from None
-
-    def _save_images(self, entries: list[dict]) -> None:
-        """Save each image as `images/<hash>.png`, and delete those that no entry has."""
-        folder = self.folder / "images"
-        for result in self.results:
-            executed = read_json(Path(result.output)) if result.cells else {}
-            for cell in executed.get("cells", []):
-                for description, content in _stored_images(cell.get("outputs", [])):
-                    path = folder / f"{description['hash']}.png"
-                    if not path.exists():
-                        write_atomically(path, content)
-        used = {image["hash"] for e in entries for cell in e["cells"] for image in cell["images"]}
-        for path in folder.glob("*.png"):
-            if path.stem not in used:
-                path.unlink()
 
 
 def circumstances() -> dict:

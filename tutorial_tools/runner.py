@@ -223,7 +223,7 @@ def execute(
     result.seconds = round(time.perf_counter() - start, 1)
     result.megabytes = round(memory.peak / 1e6)
     if executed := report.read_json(output):
-        result.cells = report.read_cells(executed, report.read_json(source))
+        result.cells = report.read_cells(executed)
         result.device = report.device_of(executed)
     if result.status != "passed":
         result.error = f"{_failing_cell(result.cells)}: {what}"
