@@ -1,4 +1,7 @@
-"""The exercises: the blank is open, the solution right, the usual mistakes named."""
+"""The exercises: the usual mistakes are named.
+
+The notebooks store that each blank is open and each solution right, and nbval executes both.
+"""
 
 import keras
 import numpy as np
@@ -20,10 +23,6 @@ def my_conv2d(x, w, s, p):
 
 def output_window(x, w, row, column):
     return x[row : row + len(w), column : column + len(w[0])] * w
-
-
-def last_zeros(i, k, s):
-    return max((-(-i // s) - 1) * s + k - i - (k - 1) // 2, 0)
 
 
 def scatter2d(x, w, s, add=True):
@@ -152,10 +151,6 @@ def fused_scores(fc7, pool4):
     return coarse, fcn.score_layer(pool4, 21, "score_pool4")
 
 
-def fused(fc7, pool4):
-    return fcn.upsample(sum(fused_scores(fc7, pool4)), 16)
-
-
 def fused_with_relu(fc7, pool4):
     return fcn.upsample(sum(keras.ops.relu(x) for x in fused_scores(fc7, pool4)), 16)
 
@@ -192,41 +187,6 @@ def one_by_one(scores, kernel):
     return q
 
 
-RIGHT = {
-    "1.1": lambda x, w, r, c: output_window(x, w, r, c).sum(),
-    "1.2": np.array([[0, 1, 1], [-1, 0, 1], [-1, -1, 0]]),
-    "1.3": (54, 3),
-    "1.4": my_conv2d,
-    "1.5": lambda i, k, s: ((k - 1) // 2, last_zeros(i, k, s)),
-    "1.6": lambda x, w, b: x @ w + b,
-    "1.7": [1, 5, 25],
-    "2.1": scatter2d,
-    "2.2": [0, 1, 1],
-    "2.3": transpose2d,
-    "2.4": product(1 / 3, 2 / 3, 1, 2 / 3, 1 / 3),
-    "2.5": blocks,
-    "2.6": product(0.5, 1, 0.5),
-    "3.1": autoencoder.build_decoder(),
-    "3.2": tied_decoder,
-    "3.3": (8, 56),
-    "3.4": (3, *DIGITS, ERROR),
-    "3.5": (np.array([0.41, 0.3]), bend, TARGET, np.array([0.5, 0.2])),
-    "3.6": auc,
-    "3.7": train_pairs,
-    "4.1": decode_run_lengths,
-    "4.2": resized,
-    "4.3": lambda size, depth: size - 12 * 2**depth + 8,
-    "4.4": lambda skip, x: np.concatenate([skip[2:6, 3:7], x], axis=-1),
-    "4.6": lambda t, p: iou((p == 1) & (t < 9), t == 1),
-    "4.5": lambda t, p: soft_dice(p * (t == 1), p * (t < 9), t == 1),
-    "4.7": lambda h, u, d: np.percentile(np.subtract(*pooled(h, u, d)), [2.5, 97.5]),
-    "5.1": lambda m, h, w: m.reshape(h, w, -1, m.shape[1]),
-    "5.2": fused,
-    "5.3": lambda counts: mean_iou(counts, np.diag(counts)),
-    "5.4": lambda model, image: padded(model, image)[: image.shape[0], : image.shape[1]],
-    "5.5": lambda s, k: softmax(s + others(k) @ softmax(s)),
-    "5.6": lambda d, w: np.clip(w - d, 0, 1),
-}
 WRONG = [
     ("1.1", lambda x, w, r, c: output_window(x, w, r, c), "add the products up"),
     ("1.1", lambda x, w, r, c: output_window(x, w, r, c).mean(), "you averaged"),
@@ -486,12 +446,6 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize("name", RIGHT)
-def test_right_answers(name):
-    verdict = exercises.grade(name, RIGHT[name])
-    assert verdict.state == "right", verdict.message
-
-
 @pytest.mark.parametrize(("name", "answer", "hint"), WRONG)
 def test_usual_mistakes_are_named(name, answer, hint):
     verdict = exercises.grade(name, answer)
@@ -499,16 +453,9 @@ def test_usual_mistakes_are_named(name, answer, hint):
     assert any(part in verdict.message for part in hint.split("|")), verdict.message
 
 
-@pytest.mark.parametrize("name", RIGHT)
-def test_blanks_are_open_and_nonsense_does_not_crash(name):
-    blank = (lambda *args: ...) if callable(RIGHT[name]) else ...
-    assert exercises.grade(name, blank).state == "open"
+@pytest.mark.parametrize("name", sorted({name for name, *_ in WRONG}))
+def test_nonsense_does_not_crash(name):
     assert exercises.grade(name, "nonsense").state == "wrong"
-
-
-@pytest.mark.parametrize("name", ["3.4", "3.5"])
-def test_blanks_beside_their_tools_are_open(name):
-    assert exercises.grade(name, (..., *RIGHT[name][1:])).state == "open"
 
 
 def test_code_that_raises_is_quoted():
