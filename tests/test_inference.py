@@ -53,41 +53,19 @@ def test_pictures_of_32_bits_are_not_black(save, values, expected):
     assert read_photograph(save(values, "deep.tif"))[0, :, 1].tolist() == expected
 
 
-def test_gray_palette_and_cmyk(save, tmp_path):
-    gray = COLORS[..., 0]
-    for name in ("gray.png", "gray.jpg"):
-        image = read_photograph(save(gray, name))
-        assert image.shape == (20, 30, 3) and np.array_equal(image[..., 0], image[..., 2])
-    flat = Image.new("RGB", (30, 20), (200, 30, 60))
-    flat.convert("CMYK").save(tmp_path / "cmyk.jpg", quality=100)
-    flat.quantize(4).save(tmp_path / "palette.png")
-    for name in ("cmyk.jpg", "palette.png"):
-        image = read_photograph(tmp_path / name)
-        assert image.shape == (20, 30, 3)
-        assert np.abs(image.astype(int) - [200, 30, 60]).max() <= 6
-
-
 def test_transparent_arrays_lie_on_white():
     rgba = np.array([[[1, 2, 3, 0], [1, 2, 3, 255]]], np.uint8)
     assert as_rgb(rgba).tolist() == [[[255, 255, 255], [1, 2, 3]]]
     assert as_rgb(np.array([[[0, 128]]], np.uint8)).tolist() == [[[127, 127, 127]]]
 
 
-def test_what_is_no_photograph_is_one_line(tmp_path, save):
-    with pytest.raises(InputError, match="is missing; give the name of a photograph"):
-        read_photograph(tmp_path / "none.jpg")
-    (tmp_path / "text.jpg").write_text("not a picture")
-    with pytest.raises(InputError, match="cannot be decoded"):
-        read_photograph(tmp_path / "text.jpg")
-    whole = save(COLORS, "half.jpg").read_bytes()
-    (tmp_path / "half.jpg").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(InputError, match="cannot be decoded"):
-        read_photograph(tmp_path / "half.jpg")
-    whole = save(COLORS, "a.dds").read_bytes()
+def test_what_is_no_photograph_is_one_line(save):
+    path = save(COLORS, "a.dds")
+    whole = path.read_bytes()
     unknown = whole[:80] + b"\4\0\0\0XXXX" + whole[88:]  # a compression that nobody knows
-    (tmp_path / "a.dds").write_bytes(unknown)
+    path.write_bytes(unknown)
     with pytest.raises(InputError, match="cannot be decoded"):
-        read_photograph(tmp_path / "a.dds")
+        read_photograph(path)
     for array in (COLORS / 255, np.zeros((0, 4, 3), np.uint8), np.zeros((2, 2, 5), np.uint8)):
         with pytest.raises(InputError, match="expected a uint8 image"):
             as_rgb(array)
