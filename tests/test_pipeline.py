@@ -117,7 +117,9 @@ def test_image_and_labels_of_a_crop_stay_together(tmp_path):
             yield Sample(sample.id, np.stack([labels * 255] * 3, axis=-1), labels)
 
     records.write_records(samples(), tmp_path)
-    (inputs, labels), *_ = pipeline.crop_batches(tmp_path, 40, 7, seed=0).as_numpy_iterator()
+    ((inputs, labels),) = pipeline.crop_batches(
+        tmp_path, 40, 7, seed=0, epochs=(0, 1)
+    ).as_numpy_iterator()
     for image, label in zip(inputs.mean(axis=-1), labels, strict=True):
         inside, outside = image[label == 1], image[label == 0]
         assert inside.mean() > outside.mean() + 0.8

@@ -356,14 +356,6 @@ def test_the_order_does_not_depend_on_the_global_seed(coordinates, program):
     assert np.array_equal(first, labels())
 
 
-def test_epochs_over_one_dataset_differ_and_repeat(coordinates):
-    def epochs():
-        batches = pipeline.segmentation_batches(coordinates, 60, 40, 9, seed=3)
-        return [next(batches.as_numpy_iterator())[0].tobytes() for _ in range(3)]
-
-    assert epochs() == epochs() and len(set(epochs())) == 3
-
-
 def test_all_input_pipelines_deliver_the_same_pairs(tree, tmp_path):
     split = CocoSplit(tree, "train")
     ids, folder = split.image_ids(), tmp_path / "records"

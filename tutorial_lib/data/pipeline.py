@@ -7,7 +7,6 @@ steps get a seed, int64 [2], and do the same for the same seed.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,8 +39,8 @@ def segmentation_batches(
         batch_size: The last batch of an epoch may be smaller.
         seed: Shuffle and augment with this seed; None for validation.
         scales: Also scale by a random factor (lowest, highest) and shift; only with a seed.
-        epochs: (first, end): one stream of these epochs, of which each depends on its number alone,
-            so that training can be resumed. None: each iteration is one epoch, as `fit` expects.
+        epochs: (first, end), needed with a seed: one stream of these epochs, of which each depends
+            on its number alone, so that training can be resumed.
 
     Returns:
         Pairs of image float32 (batch, input_size, input_size, 3) and labels uint8
@@ -78,7 +77,7 @@ def crop_batches(
     weights: np.ndarray | None = None,
     keep: np.ndarray | None = None,
     augmented: bool = True,
-    epochs: tuple[int, int] | None = None,
+    epochs: tuple[int, int],
 ) -> tf.data.Dataset:
     """Return shuffled, augmented square crops for a network whose output is as large as its input.
 
@@ -125,17 +124,9 @@ def _batches(folder: Path, prepare: Callable, batch_size: int, seed, epochs, wei
         )
         return dataset.batch(batch_size)
 
-    if epochs is not None:
-        return tf.data.Dataset.range(*epochs).flat_map(one_epoch).prefetch(tf.data.AUTOTUNE)
-    if seed is None:
+    if epochs is None:
         return one_epoch(tf.constant(0, tf.int64)).prefetch(tf.data.AUTOTUNE)
-    numbers = itertools.count()  # each iteration over the dataset takes the next one
-    epoch = tf.data.Dataset.from_generator(
-        lambda: [next(numbers)], output_signature=tf.TensorSpec([], tf.int64)
-    )
-    stream = epoch.flat_map(one_epoch).prefetch(tf.data.AUTOTUNE)
-    length = -(-records.count(folder) // batch_size)
-    return stream.apply(tf.data.experimental.assert_cardinality(length))
+    return tf.data.Dataset.range(*epochs).flat_map(one_epoch).prefetch(tf.data.AUTOTUNE)
 
 
 def resize_to_fit(image: tf.Tensor, labels: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:

@@ -151,7 +151,9 @@ def batches_from(folder: Path, settings, seed: int, stride: int) -> Callable:
         seed: Of the whole run.
         stride: Of the network, so that each stage sees other crops.
     """
-    from tutorial_lib.data import pipeline
+    import tensorflow as tf
+
+    from tutorial_lib.data import pipeline, records
 
     size, batch, scales = settings["crop"], settings["batch_size"], settings["scales"]
     options = {"scales": scales}
@@ -159,9 +161,15 @@ def batches_from(folder: Path, settings, seed: int, stride: int) -> Callable:
         pixels = pipeline.class_pixels(folder)
         options["weights"] = pipeline.sampling_weights(pixels, settings["rarity"])
         options["keep"] = pipeline.keep_probabilities(pixels, settings["thinning"])
-    return lambda epoch: pipeline.crop_batches(
-        folder, size, batch, seed * 10_007 + stride * 101 + epoch, **options
-    )
+    length = -(-records.count(folder) // batch)
+
+    def batches_of(epoch: int):
+        # Each epoch has a seed of its own, and is the first of that seed.
+        run = seed * 10_007 + stride * 101 + epoch
+        batches = pipeline.crop_batches(folder, size, batch, run, epochs=(0, 1), **options)
+        return batches.apply(tf.data.experimental.assert_cardinality(length))
+
+    return batches_of
 
 
 def center_crops(samples: Iterable, size: int):
