@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tutorial_lib import CHECKOUT
 from tutorial_lib.errors import InputError
 from tutorial_lib.figures import plotting
 from tutorial_lib.models import unet
@@ -56,7 +57,6 @@ def test_void_alone_costs_nothing():
 # Labels hold void of unequal size, which a mean over devices would weigh wrongly.
 COMMON = """
 import json, os, sys
-from tutorial_lib.training import distributed
 import keras, numpy as np, tensorflow as tf
 from tutorial_lib.training import loop, losses
 from tutorial_lib.models import unet
@@ -81,7 +81,9 @@ def tell(network, history):
 """
 ALONE = "\nnetwork = build()\ntell(network, loop.train(network, stream, epochs=2, steps=4)['loss'])"
 WORKER = """
-tell(*distributed.train_on_workers(build, lambda a, b: stream(a, b, 2), epochs=2, steps=4))
+from train_on_workers import train_on_workers
+
+tell(*train_on_workers(build, lambda a, b: stream(a, b, 2), epochs=2, steps=4))
 """
 TWO_DEVICES = """
 one = tf.config.LogicalDeviceConfiguration()  # stand-ins for two GPUs
@@ -96,7 +98,7 @@ def start(source, void=1, **environment):
     return subprocess.Popen(
         [sys.executable, "-c", COMMON + source, str(void)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env=os.environ | {"CUDA_VISIBLE_DEVICES": "-1"} | environment,
+        env=os.environ | {"CUDA_VISIBLE_DEVICES": "-1"} | environment, cwd=CHECKOUT / "docs",
     )  # fmt: skip
 
 
