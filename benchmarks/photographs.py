@@ -24,13 +24,12 @@ def main() -> None:
     parser.add_argument("voc", type=Path)
     parser.add_argument("--coco", nargs="*", type=Path, default=[])
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
-    parser.add_argument("--keep", type=Path, help="directory for the trained score layers")
     options = parser.parse_args()
     notebook.start("quick")
     import keras
 
     from tutorial_lib.models import fcn
-    from tutorial_lib.training import checkpoints, photo_fcn
+    from tutorial_lib.training import photo_fcn
 
     roots = [options.voc, *options.coco]
     paths = [path for root in roots for path in sorted(root.rglob("*.j*"))]
@@ -42,9 +41,6 @@ def main() -> None:
         start = time.process_time()
         network = photo_fcn.train_scores(directory, seed, echo=lambda line: None)
         minutes = (time.process_time() - start) / 60
-        if options.keep:
-            path = options.keep / f"fcn_photographs-{seed}.npz"
-            checkpoints.save_layers(network, photo_fcn.SCORES, path)
         scores = [network.get_layer(n).output for n in ("score_fc7", "fuse_pool4")]
         models = [
             keras.Model(network.inputs, fcn.upsample(x, stride))

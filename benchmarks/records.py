@@ -1,16 +1,16 @@
 """Records: how fast they are written and read, beside JPEG decoding alone.
 
-    python benchmarks/records.py [--coco TREE] [--voc TREE] [--category cat] [--rounds 5]
+    python benchmarks/records.py [COCO_TREE]
 
-Without a tree the bundled scenes are taken. For each data set this prints the images per second of
-the conversion with one and two workers, the bytes per record, and the images per second of the
-input pipelines. Contestants take turns; medians of the rounds are printed, and a ratio is the
-median of the ratios within each round, because the machine may be busy.
+Without a tree the bundled scenes are taken. This prints the images per second of the conversion
+with one and two workers, the bytes per record, and the images per second of the input pipelines,
+all for images with a cat. Contestants take turns; medians of the rounds are printed, and a ratio is
+the median of the ratios within each round, because the machine may be busy.
 """
 
 from __future__ import annotations
 
-import argparse
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -23,7 +23,10 @@ with notebook.native_notes_silenced():
 
 from tutorial_lib.data import records, scenes, throughput
 from tutorial_lib.data.coco import CocoSplit
-from tutorial_lib.data.voc import VocTree
+
+ROUNDS, SECONDS = 5, 2  # seconds per pipeline and round
+LIMIT = 300  # images
+REPEAT = 20  # times each image is in the long records: files are opened as rarely as in a large set
 
 
 def decode_only(paths) -> tf.data.Dataset:
@@ -32,10 +35,10 @@ def decode_only(paths) -> tf.data.Dataset:
     return files.map(records.decode_jpeg, num_parallel_calls=tf.data.AUTOTUNE)
 
 
-def conversion(recipes, directory: Path, rounds: int) -> None:
+def conversion(recipes, directory: Path) -> None:
     """Convert with one and two workers in turn, and print the rates."""
     rates: dict[int, list[float]] = {1: [], 2: []}
-    for number in range(rounds):
+    for number in range(ROUNDS):
         for workers, measured in rates.items():
             target = directory / f"{number}-{workers}"
             start = time.perf_counter()
@@ -51,9 +54,9 @@ def conversion(recipes, directory: Path, rounds: int) -> None:
     )
 
 
-def reading(pipelines: dict[str, tf.data.Dataset], rounds: int, seconds: float) -> None:
+def reading(pipelines: dict[str, tf.data.Dataset]) -> None:
     """Read with all pipelines in turn, and print the rates and their share of decoding."""
-    measured = [throughput.rates(pipelines, seconds, 1) for _ in range(rounds)]
+    measured = [throughput.rates(pipelines, SECONDS, 1) for _ in range(ROUNDS)]
     for name in pipelines:
         shares = [rates[name] / rates["JPEG decoding alone"] for rates in measured]
         print(
@@ -63,48 +66,25 @@ def reading(pipelines: dict[str, tf.data.Dataset], rounds: int, seconds: float) 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--coco", type=Path)
-    parser.add_argument("--voc", type=Path)
-    parser.add_argument("--category", default="cat")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2, help="per pipeline and round")
-    parser.add_argument("--limit", type=int, default=300, help="images of each data set")
-    parser.add_argument(
-        "--repeat", type=int, default=20,
-        help="read each image so often from the records, to open files as rarely as in a large set",
-    )  # fmt: skip
-    options = parser.parse_args()
     notebook.start("quick")
-    coco = options.coco
-    if not coco and not options.voc:
-        coco = scenes.coco_tree(train=480, val=120)
+    tree = sys.argv[1] if len(sys.argv) > 1 else scenes.coco_tree(train=480, val=120)
+    split = CocoSplit(tree, "train")
+    ids = split.image_ids("cat")[:LIMIT]
+    recipes = [split.recipe(number, ["cat"]) for number in ids]
+    print(f"{len(recipes)} images of {tree}")
     with tempfile.TemporaryDirectory() as name:
-        directory, pipelines = Path(name), {}
-        if coco:
-            split, wanted = CocoSplit(coco, "train"), [options.category]
-            ids = split.image_ids(options.category)[: options.limit]
-            recipes = [split.recipe(number, wanted) for number in ids]
-            paths = [recipe.path for recipe in recipes]
-            pipelines = {
-                "Python generator": throughput.from_generator(split, ids, wanted),
-                "raw files, tf.data": throughput.from_files(split, ids, wanted),
-                "JPEG and PNG files": throughput.from_mask_files(
-                    split, ids, wanted, directory / "masks"
-                ),
-            }
-        else:
-            tree = VocTree(options.voc)
-            recipes = [tree.recipe(name) for name in tree.ids("train")[: options.limit]]
-            paths = [recipe.image_path for recipe in recipes]
-        print(f"{len(recipes)} images of {coco or options.voc}")
-        conversion(recipes, directory, options.rounds)
-        records.write_records(recipes * options.repeat, directory / "long", 4, 2)
-        pipelines |= {
+        directory = Path(name)
+        conversion(recipes, directory)
+        records.write_records(recipes * REPEAT, directory / "long", 4, 2)
+        masks = throughput.from_mask_files(split, ids, ["cat"], directory / "masks")
+        pipelines = {
+            "Python generator": throughput.from_generator(split, ids, ["cat"]),
+            "raw files, tf.data": throughput.from_files(split, ids, ["cat"]),
+            "JPEG and PNG files": masks,
             "TFRecord": throughput.from_records(directory / "long"),
-            "JPEG decoding alone": decode_only(paths),
+            "JPEG decoding alone": decode_only([recipe.path for recipe in recipes]),
         }
-        reading(pipelines, options.rounds, options.seconds)
+        reading(pipelines)
 
 
 if __name__ == "__main__":

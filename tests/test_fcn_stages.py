@@ -3,7 +3,6 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from tutorial_lib.data import records
 from tutorial_lib.data.images import Sample
@@ -17,13 +16,6 @@ def network():
     keras.utils.set_random_seed(0)
     backbone = vgg.build_vgg(16, width=1 / 16, input_size=64, classes=4, fc_units=8, dropout=0.0)
     return fcn.build_fcn(backbone, 16, classes=3)
-
-
-def batches_of(epoch):
-    rng = np.random.default_rng(epoch)
-    images = rng.uniform(-1, 1, (6, 64, 64, 3)).astype("float32")
-    labels = (images[..., 0] > 0).astype("uint8")
-    return tf.data.Dataset.from_tensor_slices((images, labels)).batch(2)
 
 
 def names(network):
@@ -50,33 +42,6 @@ def test_which_layers_are_trained(network):
         fcn_stages.set_trainable(network, "head")
 
 
-def test_a_stage_trains_the_scores_first_and_the_early_blocks_never(network):
-    before = {layer.name: layer.get_weights() for layer in network.layers}
-    stage = fcn_stages.Stage(warmup=1, epochs=0, rate=1e-3)
-    history = fcn_stages.train_stage(network, batches_of, stage)
-    assert len(history["loss"]) == 1
-
-    def moved():
-        return {
-            layer.name
-            for layer in network.layers
-            if any(
-                np.any(a != b) for a, b in zip(layer.get_weights(), before[layer.name], strict=True)
-            )
-        }
-
-    assert moved() == {"score_fc7", "score_pool4"}
-    history = fcn_stages.train_stage(network, batches_of, fcn_stages.Stage(1, 2, 1e-3))
-    assert len(history["loss"]) == 3
-    assert "conv5_3" in moved() and not any(n.startswith(("conv1", "conv2")) for n in moved())
-
-
-def test_the_learning_rate_of_each_phase_falls_to_zero(network):
-    fcn_stages.train_stage(network, batches_of, fcn_stages.Stage(1, 1, 1e-3, decay=0.05))
-    assert float(network.optimizer.learning_rate) == pytest.approx(0, abs=1e-9)
-    assert network.optimizer.weight_decay == 0.05
-
-
 def test_evaluation_of_whole_images_and_bands():
     labels = np.zeros((40, 50), np.uint8)
     labels[:, 25:] = 1
@@ -91,9 +56,6 @@ def test_evaluation_of_whole_images_and_bands():
     whole, band = bands[0], bands[4]
     assert whole.counts[:2, :2].tolist() == [[1000, 0], [80, 920]]
     assert band.counts[:2, :2].tolist() == [[200, 0], [80, 120]]
-    refine = lambda scores, image: np.eye(2)[labels]  # noqa: E731
-    perfect = fcn_stages.evaluate_bands(network, [sample], refine=refine)
-    assert perfect[0].mean_iou() == 1
 
 
 def test_validation_crops_are_the_middle_and_void_outside():

@@ -196,16 +196,6 @@ def test_scores_at_thresholds_agree_with_the_confusion_matrix(example):
         metrics.threshold_curve([(labels, p[:1])])
 
 
-def test_what_was_learned_before_moves_more_slowly():
-    net = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2), keras.layers.Dense(1)])
-    before = net.get_weights()
-    slow = net.layers[0].trainable_variables
-    net.compile(finetune.FineTuningAdamW(0.1, slow, 0.01, weight_decay=0.0), loss="mse")
-    net.fit(np.ones((4, 3)), np.full((4, 1), 9.0), verbose=0)
-    moved = [np.abs(a - b).max() for a, b in zip(before, net.get_weights(), strict=True)]
-    assert np.allclose(moved, [0.001, 0.001, 0.1, 0.1], rtol=1e-2)  # Adam's first step is the rate
-
-
 def test_a_pretrained_encoder_keeps_its_statistics():
     network = build_pretrained_unet(filters=16)
     stem, ours = network.get_layer("stem_norm"), network.get_layer("decoder2_norm")
@@ -216,8 +206,7 @@ def test_a_pretrained_encoder_keeps_its_statistics():
     assert not np.array_equal(mean, ours.get_weights()[2])
 
 
-@pytest.mark.parametrize("factor", [0.0, 0.1])
-def test_fine_tuning_moves_the_encoder_slowly_or_not_at_all(tmp_path, factor):
+def test_fine_tuning_moves_the_decoder_alone(tmp_path):
     random = np.random.default_rng(0)
     samples = [
         Sample(str(n), random.integers(0, 256, (64, 64, 3), np.uint8), np.eye(64, dtype=np.uint8))
@@ -227,14 +216,10 @@ def test_fine_tuning_moves_the_encoder_slowly_or_not_at_all(tmp_path, factor):
     network = build_pretrained_unet(filters=16)
     stem, head = (network.get_layer(name) for name in ("stem", "decoder_logits"))
     before = [stem.get_weights()[0], head.get_weights()[0]]
-    options = {"size": 64, "epochs": 1, "seed": 0, "encoder_factor": factor}
-    history = finetune.fine_tune(network, tmp_path / "records", **options)
+    history = finetune.fine_tune(network, tmp_path / "records", size=64, epochs=1, seed=0)
     assert np.isfinite(history["loss"]).all()
-    slow, fast = (
-        np.abs(old - layer.get_weights()[0]).max()
-        for old, layer in zip(before, (stem, head), strict=True)
-    )
-    assert fast > 0 and (0 < slow < fast if factor else slow == 0)
+    assert np.array_equal(before[0], stem.get_weights()[0])
+    assert not np.array_equal(before[1], head.get_weights()[0])
 
 
 def test_a_cat_in_a_photograph_is_found_offline():

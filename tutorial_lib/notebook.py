@@ -37,8 +37,7 @@ def show_source(*things) -> None:
 def record(name: str, value: bool | int | float | str) -> None:
     """Send a measured value to the run report; the reader of the notebook sees nothing.
 
-    A measurement differs between machines, so it is neither stored in git nor compared. The report
-    of a run shows it beside that of the run before.
+    A measurement differs between machines, so it is neither stored in git nor compared.
 
     Args:
         name: What was measured, e.g. "IoU of cat"; used once per notebook.

@@ -17,8 +17,6 @@ from tutorial_lib.data.images import VOID, normalize
 from tutorial_lib.errors import check_choice
 from tutorial_lib.inference import predict_any_size
 from tutorial_lib.metrics import ConfusionMatrix, boundary_distance
-from tutorial_lib.training.checkpoints import check_finite
-from tutorial_lib.training.losses import pixel_cross_entropy
 
 TRAINABLE = ("scores", "late", "all")
 EARLY_BLOCKS = ("conv1_", "conv2_")  # edges and blobs, which every task needs alike
@@ -100,33 +98,6 @@ SETTINGS = {
 }
 
 
-def train_stage(network, batches_of, stage: Stage) -> dict[str, list[float]]:
-    """Train FCN-32s, 16s or 8s: first its score layers alone, then more of it.
-
-    Args:
-        network: As built by `fcn.build_fcn`; trained in place.
-        batches_of: Called with the number of an epoch, from 0, returns its batches.
-
-    Returns:
-        "loss" by epoch, the warm-up's first.
-    """
-    losses: list[float] = []
-    phases = (("scores", stage.warmup, 1e-2), (stage.trainable, stage.epochs, stage.rate))
-    for layers, epochs, rate in phases:
-        done = len(losses)  # the second phase continues with other crops
-        set_trainable(network, layers)
-        steps = max(1, epochs * len(batches_of(0)))
-        schedule = keras.optimizers.schedules.CosineDecay(rate, steps)
-        optimizer = keras.optimizers.Adam(schedule, weight_decay=stage.decay or None)
-        network.compile(optimizer, loss=pixel_cross_entropy)
-        for epoch in range(done, done + epochs):
-            (loss,) = network.fit(batches_of(epoch), shuffle=False, verbose=0).history["loss"]
-            check_finite(loss)
-            losses.append(loss)
-    set_trainable(network, "all")
-    return {"loss": losses}
-
-
 def set_trainable(network: keras.Model, layers: str) -> None:
     """Choose which layers of an FCN are trained, and freeze the others.
 
@@ -143,7 +114,7 @@ def set_trainable(network: keras.Model, layers: str) -> None:
 
 
 def batches_from(folder: Path, settings, seed: int, stride: int) -> Callable:
-    """Return a function from the number of an epoch to its batches, for `train_stage`.
+    """Return a function from the number of an epoch to its batches.
 
     Args:
         settings: With `crop`, `scales` and `batch_size`, as `QUICK`; for imbalanced classes also
@@ -192,24 +163,17 @@ def center_crops(samples: Iterable, size: int):
 
 
 def evaluate_bands(
-    network,
-    samples: Iterable,
-    bands: Iterable[float] = (0,),
-    refine: Callable | None = None,
+    network, samples: Iterable, bands: Iterable[float]
 ) -> dict[float, ConfusionMatrix]:
     """Evaluate a network on whole images, each in its own size; return a matrix for each band.
 
     Args:
         network: From a batch of images to logits.
         bands: Count only pixels that are at most so far from a boundary; 0 counts all.
-        refine: Called with logits and image, returns better logits; for example a CRF.
     """
     matrices = {band: ConfusionMatrix(21) for band in bands}
     for sample in samples:
-        logits = predict_any_size(network, sample.image)
-        if refine is not None:
-            logits = refine(logits, sample.image)
-        predictions = logits.argmax(axis=-1)
+        predictions = predict_any_size(network, sample.image).argmax(axis=-1)
         distance = boundary_distance(sample.labels)
         for band, matrix in matrices.items():
             near = distance <= (band or np.inf)

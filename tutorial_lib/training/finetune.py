@@ -1,4 +1,4 @@
-"""Fine-tuning on few photographs, from weights that were pretrained on ImageNet."""
+"""Fine-tuning on few photographs, with an encoder that was pretrained on ImageNet."""
 
 from __future__ import annotations
 
@@ -17,68 +17,26 @@ from tutorial_lib.training.checkpoints import load_layers, save_layers
 CHECKPOINT = CHECKOUT / "data/checkpoints/unet_cats.npz"
 CHECKPOINT_SHA256 = "8ad10d15fa9484c39fa9e80d9b7da03e37e2b0d9d35e1a1b936bc05f5310134c"
 BATCH_SIZE = 8
-DECODER = "decoder"  # how the names of the layers begin that a frozen encoder leaves
-
-
-class FineTuningAdamW(keras.optimizers.AdamW):
-    """AdamW with a lower learning rate for pretrained weights.
-
-    A few images should not overwrite what ImageNet taught (Howard & Ruder, "Universal language
-    model fine-tuning for text classification", ACL 2018, section 3.2, "discriminative
-    fine-tuning").
-    """
-
-    def __init__(self, learning_rate, pretrained: Iterable, factor: float = 0.1, **options):
-        """Make the optimizer.
-
-        Args:
-            learning_rate: For all other weights: a number or a schedule.
-            pretrained: The variables with the lower learning rate.
-            factor: The lower learning rate divided by the other.
-        """
-        super().__init__(learning_rate, **options)
-        self._pretrained = {id(variable) for variable in pretrained}
-        self._factor = factor
-
-    def build(self, variables) -> None:
-        super().build(variables)
-        self._slow = {n for n, v in enumerate(variables) if id(v) in self._pretrained}
-
-    def update_step(self, gradient, variable, learning_rate) -> None:
-        if self._get_variable_index(variable) in self._slow:
-            learning_rate = learning_rate * self._factor
-        super().update_step(gradient, variable, learning_rate)
+DECODER = "decoder"  # how the names of the trained layers begin
 
 
 def fine_tune(
-    network: keras.Model,
-    folder: Path,
-    *,
-    size: int,
-    epochs: int,
-    seed: int,
-    encoder_factor: float = 0.0,
+    network: keras.Model, folder: Path, *, size: int, epochs: int, seed: int
 ) -> dict[str, list[float]]:
-    """Train a U-Net with a pretrained encoder on records, and return the losses by epoch.
+    """Train the decoder of a U-Net with a frozen encoder, and return the losses by epoch.
 
     Images are randomly scaled by 0.7 to 1.8, shifted, flipped and recolored.
 
     Args:
+        folder: Records.
         size: Side of the training images in pixels, a multiple of 32.
         seed: For the order of the images and their augmentation.
-        encoder_factor: The learning rate of the encoder divided by that of the decoder. 0 keeps the
-            encoder frozen. 1 trains the encoder like the decoder, as random weights need it. Below
-            1, its batch normalizations stay frozen.
     """
-    pretrained = []
     for layer in network.layers:
-        if not layer.name.startswith(DECODER):
-            is_norm = isinstance(layer, keras.layers.BatchNormalization)
-            layer.trainable = encoder_factor > 0 and (encoder_factor == 1 or not is_norm)
-            pretrained += layer.trainable_variables
+        layer.trainable = layer.name.startswith(DECODER)
     steps = -(-records.count(folder) // BATCH_SIZE)
     schedule = loop.warmup_cosine(2e-3, epochs * steps)
-    optimizer = FineTuningAdamW(schedule, pretrained, encoder_factor, weight_decay=1e-2)
+    optimizer = keras.optimizers.AdamW(schedule, weight_decay=1e-2)
     network.compile(optimizer, loss=losses.cross_entropy_and_dice)
 
     def stream(first: int, end: int):
