@@ -6,14 +6,12 @@ MICCAI 2015, figure 1.
 
 from __future__ import annotations
 
-import itertools
-
 import keras
 from keras import layers
 
 from tutorial_lib.errors import InputError, check_whole_number
 
-MOST_PARAMETERS = 1_000_000_000  # four gigabytes in float32
+MOST_FILTERS = 4096  # at the bottom; such a network has 500 million weights, 2 GB in float32
 
 
 def build_unet(
@@ -43,8 +41,10 @@ def build_unet(
         raise InputError(f"input_size={sides} must be one number, or (height, width)")
     for side in sides:
         valid_output_size(side, depth)
-    if count_parameters(channels, base_filters, depth, classes) > MOST_PARAMETERS:
-        raise InputError(f"more than {MOST_PARAMETERS:,} parameters; use fewer filters or levels")
+    check_whole_number("channels", channels)
+    check_whole_number("base_filters", base_filters)
+    if base_filters * 2**depth > MOST_FILTERS:
+        raise InputError(f"more than {MOST_FILTERS:,} filters; use fewer base_filters or levels")
     x = inputs = keras.Input((*sides, channels), name="image")
     skips = []
     for level in range(depth):
@@ -99,30 +99,6 @@ def output_convolution(x, classes: int, name: str):
     """
     check_whole_number("classes", classes)
     return layers.Conv2D(classes, 1, dtype="float32", name=name)(x)
-
-
-def count_parameters(channels: int, base_filters: int, depth: int, classes: int) -> int:
-    """Count the weights and biases of the U-Net without building it.
-
-    A convolution from m to n channels with a k×k kernel has k²·m·n weights and n biases. Each
-    level of the encoder has two; each level of the decoder has an up-convolution that halves the
-    channels, and two more, the first on twice as many channels because of the concatenation.
-    """
-    for name, value in (("channels", channels), ("filters", base_filters), ("classes", classes)):
-        check_whole_number(name, value, 1, 65_535)
-    check_whole_number("depth", depth, 0, 16)
-
-    def convolution(size: int, before: int, after: int) -> int:
-        return size**2 * before * after + after
-
-    filters = [base_filters * 2**level for level in range(depth + 1)]
-    total = convolution(1, base_filters, classes)
-    for before, after in itertools.pairwise([channels, *filters]):
-        total += convolution(3, before, after) + convolution(3, after, after)
-    for fine, coarse in itertools.pairwise(filters):
-        total += convolution(2, coarse, fine)
-        total += convolution(3, 2 * fine, fine) + convolution(3, fine, fine)
-    return total
 
 
 def valid_output_size(size: int, depth: int = 4) -> int:
