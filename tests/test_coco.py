@@ -310,12 +310,6 @@ def test_an_object_of_less_than_two_pixels_may_mark_none(coco, box):
     assert not first_labels(coco(annotation(segmentation=[[5, 5]], bbox=box))).any()
 
 
-def test_images_that_share_a_file_are_named(coco):
-    root = coco(lambda tree: tree["images"].append(tree["images"][0] | {"id": 2}))
-    (problem,) = CocoSplit(root, "train").problems
-    assert "image 2 has the file of image 1; both are used" in problem
-
-
 @pytest.mark.parametrize("crowd", [0, 0.0, False, None, "0"])
 def test_no_crowd_in_any_form(coco, crowd):
     assert np.unique(first_labels(coco(annotation(iscrowd=crowd)))).tolist() == [0, 1]

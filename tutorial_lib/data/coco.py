@@ -61,12 +61,6 @@ class CocoSplit:
         same_name = self._read_categories(dataset["categories"])
         left_out = self._read_images(dataset["images"])
         self._read_annotations(dataset["annotations"], same_name, left_out)
-        files = {}
-        for number, entry in self._images.items():
-            first = files.setdefault(PurePosixPath(entry["file_name"]), number)
-            if first != number:
-                what = f"has the file of image {first}; both are used, each with its own masks"
-                self._note(f"image {number} {what}")
         if strict and self.problems:
             more = len(self.problems) - 1
             raise InputError(self.problems[0] + (f" (and {more} more)" if more else ""))
