@@ -1,5 +1,6 @@
 """The run report: what it reads from notebooks and tests, and that it is always written."""
 
+import functools
 import json
 import re
 import signal
@@ -115,26 +116,37 @@ def test_the_page_shows_first_what_broke(tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows ends processes without asking")
 @pytest.mark.parametrize(
-    ("ended_by", "state", "sentence"),
+    ("ended_by", "code", "state", "sentence"),
     [
-        (signal.SIGTERM, "interrupted", "02_spin was interrupted in cell 3"),
-        (signal.SIGKILL, "running", "02_spin is running, unless the run was killed"),
+        (signal.SIGINT, 130, "interrupted", "02_spin was interrupted in cell 3"),
+        (signal.SIGTERM, 130, "interrupted", "02_spin was interrupted in cell 3"),
+        (signal.SIGKILL, -9, "running", "02_spin is running, unless the run was killed"),
     ],
-    ids=["SIGTERM", "SIGKILL"],
+    ids=["SIGINT", "SIGTERM", "SIGKILL"],
 )
-def test_a_run_that_is_ended_leaves_a_report(tmp_path, ended_by, state, sentence):
+def test_a_run_that_is_ended_leaves_a_report_and_no_kernel(
+    tmp_path, ended_by, code, state, sentence
+):
     started = tmp_path / "started"
-    write_notebook(tmp_path, "01_a", "print(1)")
-    write_notebook(tmp_path, "02_spin", f"open({str(started)!r}, 'w').close()\nwhile True: pass")
-    write_notebook(tmp_path, "03_c", "print(1)")
-    where = ["--folder", str(tmp_path), "--output", str(tmp_path / "build")]
-    command = [sys.executable, "-m", "tutorial_tools.cli", "run", *where]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    spin = f"open({str(started)!r}, 'w').close()\nwhile True: pass"
+    sources = {"01_a": "print(1)", "02_spin": spin, "03_c": "print(1)"}
+    paths = [str(write_notebook(tmp_path, *source)) for source in sources.items()]
+    command = [sys.executable, "-m", "tutorial_tools.cli", "run", *paths]
+    process = subprocess.Popen(
+        [*command, "--output", str(tmp_path / "build")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        # A shell that runs tests in the background makes its children deaf to Ctrl-C.
+        preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+    )
     wait_for(started.exists)
     kernels = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(ended_by)
-    process.wait(timeout=30)
+    printed, _ = process.communicate(timeout=30)
     wait_for(lambda: not any(map(alive, kernels)))
+    assert process.returncode == code and kernels
+    assert "Traceback" not in printed and "03_c" not in printed
     assert [one["status"] for one in saved(tmp_path)["notebooks"]] == ["passed", state, "not run"]
     assert "Not finished" in page(tmp_path) and sentence in page(tmp_path)
 

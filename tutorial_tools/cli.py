@@ -64,16 +64,12 @@ def main() -> None:
     help="Set a notebook parameter, e.g. -p profile full.",
 )  # fmt: skip
 @output_option
-@click.option(
-    "--folder", type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Where the notebooks are, if they are your own.",
-)  # fmt: skip
 @timeout_option
-def run(names, pairs, output: Path, folder: Path | None, timeout: int) -> None:
+def run(names, pairs, output: Path, timeout: int) -> None:
     """Execute all notebooks, or those with the given NAMES (01 is enough) or paths."""
     from tutorial_tools import runner
 
-    paths = runner.find_notebooks(names, (folder or runner.NOTEBOOKS).resolve())
+    paths = runner.find_notebooks(names)
     # A CI system ends a run with SIGTERM; it should find a report all the same.
     former = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
