@@ -22,23 +22,6 @@ BAND = 4  # pixels
 CONTROL_RATES = (5e-4, 1e-3)  # those of the first stage and of the two later ones
 
 
-def train_stage(network, batches_of, stage) -> None:
-    """Train an FCN as notebook 05 does: first its score layers alone, then more of it."""
-    import keras
-
-    from tutorial_lib.training import fcn_stages, losses
-
-    done = 0
-    phases = ("scores", stage.warmup, 1e-2), (stage.trainable, stage.epochs, stage.rate)
-    for layers, epochs, rate in phases:
-        fcn_stages.set_trainable(network, layers)
-        schedule = keras.optimizers.schedules.CosineDecay(rate, epochs * len(batches_of(0)))
-        network.compile(keras.optimizers.Adam(schedule), loss=losses.pixel_cross_entropy)
-        for _ in range(epochs):
-            network.fit(batches_of(done), shuffle=False, verbose=0)
-            done += 1
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("seeds", nargs="*", type=int, default=[0, 1, 2])
@@ -70,14 +53,14 @@ def main() -> None:
             if 2 * stride in networks:
                 fcn.warm_start(networks[stride], networks[2 * stride])
             batches = fcn_stages.batches_from(directory, settings, seed, stride)
-            train_stage(networks[stride], batches, stage)
+            fcn_stages.train_stage(networks[stride], batches, stage)
         longest = sum(stage.warmup + stage.epochs for stage in settings["stages"].values())
         controls = []
         for rate in CONTROL_RATES if options.control else ():
             controls.append(fcn.build_fcn(backbone, 32))
             batches = fcn_stages.batches_from(directory, settings, seed, 32)
             stage = fcn_stages.Stage(1, longest - 1, rate)
-            train_stage(controls[-1], batches, stage)
+            fcn_stages.train_stage(controls[-1], batches, stage)
         minutes = (time.process_time() - start) / 60
         trained = [*networks.values(), *controls]
         scores = [fcn_stages.evaluate_bands(network, samples, [0, BAND]) for network in trained]

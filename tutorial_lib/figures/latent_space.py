@@ -306,7 +306,7 @@ def _apart(places: np.ndarray, gap: float) -> np.ndarray:
 
 def show_pca_comparison(
     pca: np.ndarray, networks: dict[int, float], *, title: str, alt: str
-) -> list[int]:
+) -> list[float]:
     """Show the errors of networks beside the curve of PCA, and where the two are equal.
 
     Args:
@@ -314,12 +314,12 @@ def show_pca_comparison(
         networks: Size of the code → error of the network.
 
     Returns:
-        For each network the fewest components with which PCA has a smaller error.
+        For each network the number of components with which PCA has the same error, interpolated.
     """
     fewest = [int(np.argmax(pca < error)) for error in networks.values()]
     # Where the curve has the network's error: between two whole numbers of components.
     ends = [
-        np.interp(error, pca[[k, k - 1]], [k, k - 1])
+        float(np.interp(error, pca[[k, k - 1]], [k, k - 1]))
         for error, k in zip(networks.values(), fewest, strict=True)
     ]
     fig, ax = plotting.figure(title=title, size=(6.4, 3.4))
@@ -334,7 +334,7 @@ def show_pca_comparison(
     ax.minorticks_off()
     ax.legend(frameon=False)
     plotting.show(fig, alt=alt)
-    return fewest
+    return ends
 
 
 def show_picker(

@@ -17,6 +17,7 @@ from tutorial_lib.data.images import VOID, normalize
 from tutorial_lib.errors import check_choice
 from tutorial_lib.inference import predict_any_size
 from tutorial_lib.metrics import ConfusionMatrix, boundary_distance
+from tutorial_lib.training.losses import pixel_cross_entropy
 
 TRAINABLE = ("scores", "late", "all")
 EARLY_BLOCKS = ("conv1_", "conv2_")  # edges and blobs, which every task needs alike
@@ -96,6 +97,22 @@ SETTINGS = {
     "bundled": {"quick": QUICK, "full": FULL},
     "voc": {"quick": PHOTOS_QUICK, "full": PHOTOS_FULL},
 }
+
+
+def train_stage(network: keras.Model, batches_of: Callable, stage: Stage) -> None:
+    """Train an FCN as notebook 05 does: first its score layers alone, then more of it.
+
+    `batches_of` returns the batches of an epoch, whose number starts at 0.
+    """
+    done = 0
+    phases = ("scores", stage.warmup, 1e-2), (stage.trainable, stage.epochs, stage.rate)
+    for layers, epochs, rate in phases:
+        set_trainable(network, layers)
+        schedule = keras.optimizers.schedules.CosineDecay(rate, epochs * len(batches_of(0)))
+        network.compile(keras.optimizers.Adam(schedule), loss=pixel_cross_entropy)
+        for _ in range(epochs):
+            network.fit(batches_of(done), shuffle=False, verbose=0)
+            done += 1
 
 
 def set_trainable(network: keras.Model, layers: str) -> None:
