@@ -174,7 +174,10 @@ def dilated_stack(answer) -> str:
     if len(reached) < field:
         gaps = field - len(reached)
         raise Wrong(f"Your field spans {field} pixels, but {gaps} of them are never read.")
-    return f"Its receptive field is {field} pixels; three layers without dilation have 13."
+    return (
+        f"The receptive field of this stack is {field} pixels; "
+        "three layers without dilation have 13."
+    )
 
 
 def _valid(x: np.ndarray, w: np.ndarray) -> np.ndarray:
