@@ -442,7 +442,7 @@ def test_a_chapter_is_printed(browser, site, tmp_path):
 )
 def test_a_solution_and_the_answer_to_a_question_unfold(page, address, fold, hidden):
     page.goto(f"{address}notebooks/{CHAPTERS[0]}.html")
-    details = page.locator("details", has_text=fold).first
+    details = page.locator("details", has_text=fold).filter(has_text=hidden).first
     assert hidden not in details.inner_text()
     details.locator("summary").click()
     assert hidden in details.inner_text()

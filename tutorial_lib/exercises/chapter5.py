@@ -104,7 +104,7 @@ def mean_iou_of_matrix(answer) -> str:
     }
     otherwise = "IoU of a class: hits / (row + column - hits). Average those with a union above 0."
     expect_close(value, iou.mean(), hints, otherwise, atol=1e-3)
-    return "A class that is only predicted, by a single pixel, costs as much as one that is missed."
+    return "A class that is predicted but never labeled enters the mean with an IoU of 0."
 
 
 @exercise("5.4")

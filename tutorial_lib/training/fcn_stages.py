@@ -34,6 +34,7 @@ class Stage:
         rate: Learning rate of those.
         trainable: Which layers they train, one of `TRAINABLE`: "scores" keeps the backbone frozen,
             "late" freezes its first two blocks only, "all" trains everything.
+        decay: Weight decay; 0 for none.
     """
 
     warmup: int
@@ -108,8 +109,10 @@ def train_stage(network: keras.Model, batches_of: Callable, stage: Stage) -> Non
     phases = ("scores", stage.warmup, 1e-2), (stage.trainable, stage.epochs, stage.rate)
     for layers, epochs, rate in phases:
         set_trainable(network, layers)
-        schedule = keras.optimizers.schedules.CosineDecay(rate, epochs * len(batches_of(0)))
-        network.compile(keras.optimizers.Adam(schedule), loss=pixel_cross_entropy)
+        steps = epochs * len(batches_of(0)) or 1  # without a warm-up there are none
+        schedule = keras.optimizers.schedules.CosineDecay(rate, steps)
+        optimizer = keras.optimizers.Adam(schedule, weight_decay=stage.decay or None)
+        network.compile(optimizer, loss=pixel_cross_entropy)
         for _ in range(epochs):
             network.fit(batches_of(done), shuffle=False, verbose=0)
             done += 1
