@@ -13,6 +13,7 @@ time of training.
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import tempfile
 import time
@@ -27,7 +28,7 @@ from tutorial_lib.data.coco import CocoSplit
 from tutorial_lib.inference import predict_any_size
 from tutorial_lib.metrics import ConfusionMatrix
 from tutorial_lib.models.pretrained_unet import build_pretrained_unet
-from tutorial_lib.training import finetune, loop, losses
+from tutorial_lib.training import finetune
 
 EPOCHS, SIZE = 30, 256
 
@@ -38,7 +39,9 @@ class SlowEncoder(keras.optimizers.AdamW):
     A few images should not overwrite what ImageNet taught (Howard & Ruder, ACL 2018, section 3.2).
     """
 
-    factor = 1.0
+    def __init__(self, factor: float, *args, **options):
+        super().__init__(*args, **options)
+        self.factor = factor
 
     def update_step(self, gradient, variable, learning_rate) -> None:
         path = self._trainable_variables[self._get_variable_index(variable)].path
@@ -63,14 +66,8 @@ def train_network(network, directory: Path, size: int, epochs: int, factor: floa
         is_norm = isinstance(layer, keras.layers.BatchNormalization)
         encoder_trained = factor == 1 or (factor > 0 and not is_norm)
         layer.trainable = layer.name.startswith(finetune.DECODER) or encoder_trained
-    steps = -(-records.count(directory) // finetune.BATCH_SIZE)
-    optimizer = SlowEncoder(loop.warmup_cosine(2e-3, epochs * steps), weight_decay=1e-2)
-    optimizer.factor = factor
-    network.compile(optimizer, loss=losses.cross_entropy_and_dice)
-    batches = pipeline.segmentation_batches(
-        directory, size, size, finetune.BATCH_SIZE, seed, scales=(0.7, 1.8), epochs=(0, epochs)
-    )
-    loop.train(network, lambda first, end: batches, epochs=epochs, steps=steps)
+    slow = functools.partial(SlowEncoder, factor)
+    finetune.fit(network, directory, slow, size=size, epochs=epochs, seed=seed)
 
 
 def write(samples, directory: Path) -> Path:

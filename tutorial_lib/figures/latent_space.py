@@ -39,7 +39,6 @@ CLASS_COLORS = [
     "#E8743B", "#2BA58C", "#624E14", "#A9A9BE", "#004E4E",
 ]  # fmt: skip
 MARKERS, HTML_MARKERS = "DovPXs^*pd", "◆●▼✚✖■▲★⬟♦"
-FAINT = {"size": 7, "alpha": 0.45}
 NAMED = {
     "ha": "center",
     "va": "center",
@@ -153,32 +152,32 @@ def show_latent_space(
     points: np.ndarray,
     labels: np.ndarray,
     *,
+    grid: LatentGrid,
     title: str,
     alt: str,
-    grid: LatentGrid | None = None,
     circles=(),
     axes=ALIGNED_AXES,
 ) -> None:
-    """Show digits with labels (n,) as points (n, 2), over a grid of decoded images if there is one.
+    """Show digits with labels (n,) as points (n, 2), over a grid of decoded images.
 
     Grid cells without a training digit nearby are tinted. `circles` are radii of circles around the
     origin, and `axes` the labels of the two axes.
     """
     fig, ax = plotting.figure(title=title, size=(7.4, 6.2))
-    if grid is not None:
-        _draw_grid(ax, grid)
-    _draw_points(ax, points, labels, **(FAINT if grid is not None else {}))
-    _draw_circles(ax, circles)
-    left, right, low, high = grid.limits if grid is not None else limits_of(points)
+    _draw_grid(ax, grid)
+    _draw_points(ax, points, labels)
+    for radius in circles:
+        ax.add_patch(Circle((0, 0), radius, fill=False, color=PALETTE["ink"], linestyle="--"))
+    left, right, low, high = grid.limits
     ax.set(xlim=(left, right), ylim=(low, high), aspect="equal", xlabel=axes[0], ylabel=axes[1])
     legend = {"loc": "lower right", "bbox_to_anchor": (1, 1), "borderaxespad": 0, "fontsize": 11}
-    legend |= {"ncols": 3, "handletextpad": 0, "markerscale": 1.6 if grid is not None else 1.2}
+    legend |= {"ncols": 3, "handletextpad": 0, "markerscale": 1.6}
     for handle in ax.legend(title="digit", frameon=False, **legend).legend_handles:
         handle.set_alpha(1)
-    plotting.show(fig, alt=alt, dpi=plotting.PHOTO_DPI if grid is not None else plotting.DPI)
+    plotting.show(fig, alt=alt, dpi=plotting.PHOTO_DPI)
 
 
-def _draw_points(ax, points: np.ndarray, labels: np.ndarray, size=22, alpha=0.85) -> None:
+def _draw_points(ax, points: np.ndarray, labels: np.ndarray, size=7, alpha=0.45) -> None:
     """Draw one marker per digit, with color and shape by class; the first class lies on top."""
     for number, digit in enumerate(np.unique(labels)):
         ax.scatter(
@@ -201,11 +200,6 @@ def _draw_grid(ax, grid: LatentGrid) -> None:
     cells = (1 - depth) * paper[:, :, None, None] + depth * np.array(to_rgb(PALETTE["ink"]))
     image = np.clip(grid.tiled(cells), 0, 1)
     ax.imshow(image, extent=grid.limits, interpolation="antialiased", zorder=0)
-
-
-def _draw_circles(ax, radii: Sequence[float]) -> None:
-    for radius in radii:
-        ax.add_patch(Circle((0, 0), radius, fill=False, color=PALETTE["ink"], linestyle="--"))
 
 
 def show_digits(rows: Sequence | dict[str, Sequence], captions=None, *, title: str, alt: str):
@@ -235,49 +229,42 @@ def show_planes(
     planes: dict[str, np.ndarray],
     labels: np.ndarray,
     *,
+    limits: Sequence[float],
     title: str,
     alt: str,
-    circles=(),
-    limits=None,
-    axes=("first latent dimension", "second latent dimension"),
+    axes=ALIGNED_AXES,
 ) -> None:
     """Show codes of the same digits side by side, each class in a color of its own.
 
     Args:
         planes: Name → points (n, 2).
-        labels: (n,), 0 to 9. Each class is named near the mean of its points.
-        circles: Radii of circles around the origin.
-        limits: x from, x to, y from, y to; by default those of the points.
+        labels: (n,), 0 to 9. Each class is named at the mean of its points.
+        limits: x from, x to, y from, y to.
         axes: Labels of the horizontal and of the vertical axis.
     """
     size = (4.6 * len(planes) + 0.2, 4.4)
     fig, grid = plotting.figure(1, len(planes), title=title, size=size, squeeze=False)
     for ax, (name, points) in zip(grid.flat, planes.items(), strict=True):
         _draw_points(ax, points, labels, size=20, alpha=0.7)
-        _draw_circles(ax, circles)
-        if limits is not None:
-            ax.set(xlim=limits[:2], ylim=limits[2:], aspect="equal")
+        ax.set(xlim=limits[:2], ylim=limits[2:], aspect="equal")
         ax.set(title=name, xlabel=axes[0], ylabel=axes[1])
         ax.locator_params(nbins=5)
-        means = {digit: points[labels == digit].mean(axis=0) for digit in np.unique(labels)}
-        places = _apart(ax.transLimits.transform(list(means.values())), 0.065)
-        for (digit, mean), place in zip(means.items(), places, strict=True):
-            style = NAMED | {"color": CLASS_COLORS[digit], "textcoords": "axes fraction"}
-            ax.annotate(str(digit), mean, place, **style)
+        for digit in np.unique(labels):
+            mean = points[labels == digit].mean(axis=0)
+            ax.text(*mean, str(digit), color=CLASS_COLORS[digit], **NAMED)
     plotting.show(fig, alt=alt)
 
 
 def show_classes(
-    planes: dict[str, np.ndarray], labels: np.ndarray, *, title: str, alt: str, columns: int = 5
+    planes: dict[str, np.ndarray], labels: np.ndarray, *, title: str, alt: str
 ) -> None:
     """Show codes of many classes, one panel per class, with the other classes in gray.
 
     Args:
         planes: Name → points (n, 2). Each fills rows of its own.
         labels: (n,), 0 to 9.
-        columns: Panels per row.
     """
-    classes = np.unique(labels)
+    classes, columns = np.unique(labels), 5
     rows = -(-len(classes) // columns)
     size = (1.75 * columns + 0.3, 1.75 * rows * len(planes) + 0.4)
     fig, grid = plotting.figure(rows * len(planes), columns, title=title, size=size, squeeze=False)
@@ -292,16 +279,6 @@ def show_classes(
             ax.scatter(*points[ours].T, s=9, color=color, alpha=0.8, linewidths=0)
             ax.set_title(f"{name}: {classes[number]}", fontsize=10, pad=3)
     plotting.show(fig, alt=alt)
-
-
-def _apart(places: np.ndarray, gap: float) -> np.ndarray:
-    """Push places (n, 2) away from each other until no two are nearer than `gap`."""
-    for _ in range(100):
-        away = places[:, None] - places
-        distance = np.linalg.norm(away, axis=-1, keepdims=True)
-        push = np.clip(gap - distance, 0, None) / np.maximum(distance, 1e-9)
-        places = places + 0.5 * np.sum(push * away, axis=1)
-    return places
 
 
 def show_pca_comparison(
@@ -382,7 +359,7 @@ def _bare_plane(points, labels, grid: LatentGrid) -> Figure:
         ax = fig.add_axes((0, 0, 1, 1))
         tint = ListedColormap([PALETTE["void"], "white"])
         ax.imshow(grid.near_data[::-1], tint, vmin=0, vmax=1, extent=grid.limits, aspect="auto")
-        _draw_points(ax, points, labels, **FAINT)
+        _draw_points(ax, points, labels)
         ax.set(xlim=(left, right), ylim=(low, high))
         ax.axis("off")
         name = {"textcoords": "offset points", "color": PALETTE["ink"], "fontsize": 9, "zorder": 3}
@@ -405,7 +382,7 @@ def _bare_plane(points, labels, grid: LatentGrid) -> Figure:
 def _numbered_spots(points, labels, grid: LatentGrid, title: str) -> Figure:
     """Draw five points in latent space and the images decoded there."""
     fig, axes = plotting.figure(1, 6, title=title, size=(9.2, 2.6), width_ratios=[2] + [1] * 5)
-    _draw_points(axes[0], points, labels, **FAINT)
+    _draw_points(axes[0], points, labels)
     left, right, low, high = grid.limits
     axes[0].set(xlim=(left, right), ylim=(low, high), aspect="equal")
     axes[0].set_xlabel("from the ones to the sixes", fontsize=9)

@@ -25,19 +25,29 @@ def fine_tune(
 ) -> dict[str, list[float]]:
     """Train the decoder of a U-Net with a frozen encoder, and return the losses by epoch.
 
+    The arguments are those of `fit`.
+    """
+    for layer in network.layers:
+        layer.trainable = layer.name.startswith(DECODER)
+    return fit(network, folder, keras.optimizers.AdamW, size=size, epochs=epochs, seed=seed)
+
+
+def fit(
+    network: keras.Model, folder: Path, optimizer: Callable, *, size: int, epochs: int, seed: int
+) -> dict[str, list[float]]:
+    """Train what is not frozen in a U-Net, and return the losses by epoch.
+
     Images are randomly scaled by 0.7 to 1.8, shifted, flipped and recolored.
 
     Args:
         folder: Records.
+        optimizer: Called with a learning-rate schedule and `weight_decay`.
         size: Side of the training images in pixels, a multiple of 32.
         seed: For the order of the images and their augmentation.
     """
-    for layer in network.layers:
-        layer.trainable = layer.name.startswith(DECODER)
     steps = -(-records.count(folder) // BATCH_SIZE)
     schedule = loop.warmup_cosine(2e-3, epochs * steps)
-    optimizer = keras.optimizers.AdamW(schedule, weight_decay=1e-2)
-    network.compile(optimizer, loss=losses.cross_entropy_and_dice)
+    network.compile(optimizer(schedule, weight_decay=1e-2), loss=losses.cross_entropy_and_dice)
 
     def stream(first: int, end: int):
         return pipeline.segmentation_batches(
