@@ -114,6 +114,12 @@ def test_every_internal_link_leads_somewhere(site, pages):
     assert not broken
 
 
+def test_no_page_has_a_section_twice(pages):
+    for name, page in pages.items():
+        titles = re.findall(r"<h2>(.+?)<a", page.text)
+        assert len(titles) == len(set(titles)), name
+
+
 PAGES = [
     ROOT / "README.md",
     *build_site.DOCS.glob("*.md"),
@@ -409,6 +415,18 @@ def test_an_animation_plays_and_stops(page, address):
     stopped = page.evaluate(canvas)
     page.wait_for_timeout(1500)  # two steps long
     assert page.evaluate(canvas) == stopped
+
+
+def test_an_animation_fills_the_screen_and_shrinks_again(page, address):
+    page.goto(f"{address}notebooks/{CHAPTERS[0]}.html")
+    player = page.locator(".slide-player").first
+    small = player.locator("canvas").bounding_box()["width"]
+    player.get_by_role("button", name="Enlarge").click()
+    page.wait_for_function("document.fullscreenElement?.className === 'slide-stage'")
+    assert player.locator("canvas").bounding_box()["width"] > small
+    assert not violations(page)
+    player.get_by_role("button", name="Reduce").click()
+    page.wait_for_function("!document.fullscreenElement")
 
 
 def test_a_figure_is_enlarged_by_click_and_by_keyboard(browser, address):

@@ -6,15 +6,14 @@ notebook has no second path for bundled data.
 
 from __future__ import annotations
 
-import concurrent.futures
 import dataclasses
 import functools
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import joblib
 import numpy as np
 from PIL import Image
 
@@ -25,6 +24,7 @@ from tutorial_lib.data.voc import label_png
 from tutorial_lib.errors import InputError
 
 JPEG_QUALITY = 92
+WORTH_PROCESSES = 200  # scenes; making fewer takes less time than starting the processes
 
 # COCO's own id, name and supercategory of each class that PASCAL VOC has too.
 COCO_CATEGORIES = {
@@ -143,11 +143,11 @@ def _write_coco_scene(folder: Path, spec: SceneSpec, seed: int, index: int):
 def _in_parallel(function: Callable, jobs: Sequence) -> Iterator:
     """Call a function for each job on all cores; results come in order.
 
-    A scene depends on its index alone, so it does not matter which thread makes it.
+    A scene depends on its index alone, so it does not matter which process makes it.
     """
-    pictograms.load_glyphs()  # one thread reads the font, then several may draw
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        yield from pool.map(function, jobs)
+    workers = -1 if len(jobs) >= WORTH_PROCESSES else 1
+    with joblib.Parallel(workers, return_as="generator") as parallel:
+        yield from parallel(joblib.delayed(function)(job) for job in jobs)
 
 
 def _annotation(instance: Instance, image_id: int, crowd: bool) -> dict:
