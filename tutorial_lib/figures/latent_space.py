@@ -36,7 +36,7 @@ GRAYS = 16
 # these differ most, for color-blind readers too, from the blue, orange and green of 1, 5 and 6.
 CLASS_COLORS = [
     "#7614D8", "#3B7DD8", "#F04BDD", "#89003B", "#C4C427",
-    "#E8743B", "#2BA58C", "#624E14", "#A9A9BE", "#004E4E",
+    "#E8743B", "#2BA58C", "#624E14", "#8585A6", "#004E4E",
 ]  # fmt: skip
 MARKERS, HTML_MARKERS = "DovPXs^*pd", "◆●▼✚✖■▲★⬟♦"
 NAMED = {

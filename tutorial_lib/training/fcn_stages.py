@@ -54,7 +54,7 @@ class Stage:
 # and many small steps more than few large ones; images that are seen only a few times need little
 # random scaling. benchmarks/RESULTS.md has the figures.
 QUICK = {
-    "scenes": 1600,
+    "scenes": 1200,
     "validation": 200,
     "stages": {32: Stage(1, 1, 5e-4), 16: Stage(1, 1, 1e-3), 8: Stage(1, 3, 1e-3)},
     "batch_size": 4,
