@@ -102,7 +102,7 @@ def larger_canvas(answer) -> str:
     hints = {28: "28×28 came out of a single code; here the decoder reads an array of them."}
     otherwise = "The decoder's first layer gives (8 - 1) + 7, and two layers double that."
     expect(up, 56, hints, otherwise)
-    return "A network without dense layers takes any size. Notebook 05 builds on that."
+    return "A network without dense layers takes larger images, too. Notebook 05 builds on that."
 
 
 @exercise("3.4")
