@@ -129,6 +129,10 @@ def decoder_of(*filters, padding="same", strides=2, first="valid", last="sigmoid
     return keras.Sequential(stack)
 
 
+def divergence(mean, log_variance):
+    return np.sum(mean**2 + np.exp(log_variance) - 1 - log_variance, axis=-1) / 2
+
+
 def train_pairs(model, training, validation, epochs, loss="mse", **changed):
     x, y = training
     if loss:
@@ -330,6 +334,13 @@ WRONG = [
     ("3.7", lambda *a: train_pairs(*a, validation_data=None), "validation_data"),
     ("3.7", lambda m, t, v, e: train_pairs(m, t, v, 1), "as many epochs"),
     ("3.7", lambda *a: train_pairs(*a)[-1], "val_loss"),
+    ("3.8", 0.5, "function itself"),
+    ("3.8", lambda m, v: divergence(m, v).sum(), "one divergence per"),
+    ("3.8", lambda m, v: 2 * divergence(m, v), "one half"),
+    ("3.8", lambda m, v: divergence(m, v) / 2, "instead of averaging"),
+    ("3.8", lambda m, v: divergence(0, v) + m.sum(axis=-1) / 2, "Square"),
+    ("3.8", lambda m, v: divergence(m, 2 * v), "logarithm of the variance"),
+    ("3.8", lambda m, v: divergence(m, v) + 1, "Compare your terms"),
     ("4.1", lambda c, h, w: 1 - decode_run_lengths(c, h, w), "The first count is one of zeros"),
     ("4.1", lambda c, h, w: decode_run_lengths(c, w, h).T, "You went along the rows"),
     ("4.1", lambda c, h, w: 1 - decode_run_lengths(c, w, h).T, "zeros, and the runs go down"),

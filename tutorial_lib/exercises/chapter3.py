@@ -213,6 +213,33 @@ def training_on_pairs(function) -> str:
     return "With noisy inputs and clean targets, the same two calls train a denoiser."
 
 
+@exercise("3.8")
+def divergence_from_the_prior(function) -> str:
+    if not callable(function):
+        raise Wrong("Pass the function itself, not what it returns.")
+    mean = np.array([[0.0, 0.0], [1.0, -2.0], [0.5, 0.0]])
+    log_variance = np.array([[0.0, 0.0], [0.2, 1.0], [-1.4, 0.3]])
+    found = array(function(mean, log_variance))
+    if found.shape != (3,):
+        raise Wrong(
+            "Three digits with two numbers each should give the shape (3,), one divergence per "
+            f"digit, not {found.shape}. Sum over the last axis."
+        )
+    variance = np.exp(log_variance)
+    terms = mean**2 + variance - 1 - log_variance
+    hints = {
+        "The factor of one half is missing.": terms.sum(axis=1),
+        "Sum over the two numbers of a code instead of averaging.": terms.mean(axis=1) / 2,
+        "Square the means.": (terms - mean**2 + mean).sum(axis=1) / 2,
+        "The second argument is the logarithm of the variance. Its exponential is the variance.": (
+            (mean**2 + variance**2 - 1 - 2 * log_variance).sum(axis=1) / 2
+        ),
+    }
+    otherwise = "Compare your terms with the formula: mean squared, plus variance, minus 1, minus "
+    expect_close(found, terms.sum(axis=1) / 2, hints, otherwise + "the logarithm of the variance.")
+    return "It is 0 where the distribution of a code is the prior itself, and positive elsewhere."
+
+
 class _Recorder:
     """Takes the place of a network and notes how it is trained."""
 
