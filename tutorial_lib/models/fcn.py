@@ -62,7 +62,7 @@ def build_fcn(classifier: keras.Model, stride: int = 32, classes: int = 21) -> k
 
     The classifier's own score layer is dropped. All new score layers start at zero: the network
     begins with equal scores for all classes, and a finer network begins close to where the coarser
-    one ended. Not exactly there, because two bilinear steps are not one.
+    one ended, but not exactly there, because two bilinear steps do not equal one.
 
     Args:
         classifier: As built by `vgg.build_vgg`, or a backbone from `backbones.load_backbone`.

@@ -187,13 +187,27 @@ def evaluate_bands(
 ) -> dict[float, ConfusionMatrix]:
     """Evaluate a network on whole images, each in its own size; return a matrix for each band.
 
+    `network` maps a batch of images to logits. The other arguments are those of `score_bands`.
+    """
+
+    def predict(sample) -> np.ndarray:
+        return predict_any_size(network, sample.image).argmax(axis=-1)
+
+    return score_bands(predict, samples, bands)
+
+
+def score_bands(
+    predict: Callable, samples: Iterable, bands: Iterable[float]
+) -> dict[float, ConfusionMatrix]:
+    """Return a confusion matrix for each band along the boundaries.
+
     Args:
-        network: From a batch of images to logits.
+        predict: From a sample to predicted labels, of the shape of its own labels.
         bands: Count only pixels that are at most so far from a boundary; 0 counts all.
     """
     matrices = {band: ConfusionMatrix(21) for band in bands}
     for sample in samples:
-        predictions = predict_any_size(network, sample.image).argmax(axis=-1)
+        predictions = predict(sample)
         distance = boundary_distance(sample.labels)
         for band, matrix in matrices.items():
             near = distance <= (band or np.inf)
