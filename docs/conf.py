@@ -52,9 +52,7 @@ suppress_warnings = [
 
 # The notebooks are shown as they were executed; nothing is executed here.
 nb_execution_mode = "off"
-nb_ipywidgets_js = {}  # sliders need a kernel, so their image replaces them
 nb_mime_priority_overrides = [
-    ("html", "application/vnd.jupyter.widget-view+json", None),
     ("html", "text/html", 10),  # the player, before the film strip that stands for it in print
     ("html", "image/png", 20),
     ("html", "text/markdown", 30),

@@ -13,8 +13,6 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from tutorial_lib.errors import InputError
-from tutorial_lib.figures import animation
 from tutorial_tools import canonical, classroom, report, runner
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -148,7 +146,7 @@ def test_stored_chapters_show_no_answers_and_no_dead_players(browser, lab, work)
             assert shown.locator(".jp-OutputPlaceholder").count() == bool(cell["outputs"])
         else:
             shown.locator("figure img").first.wait_for()
-            assert not shown.locator(".slide-stage, .latent-stage").is_visible()
+            assert not shown.locator(".slide-stage, .latent-stage, .explorer-stage").is_visible()
     page.close()
 
 
@@ -160,7 +158,7 @@ def mine(browser, lab):
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
     page.locator(".slide-stage").wait_for()
-    page.locator(".widget-image").wait_for()
+    page.locator(".explorer-stage").wait_for()
     yield page
     page.close()
 
@@ -182,28 +180,9 @@ def test_arrow_keys_on_a_player_move_the_player_only(mine):
     assert mine.get_by_role("heading", name="The end").is_visible()
 
 
-def test_impossible_slider_positions_say_what_is_impossible(mine):
-    with pytest.raises(InputError) as impossible:
-        animation.slide(i=4, k=5)
-    kernel = mine.locator(".widget-slider", has_text="kernel k").locator(".widget-readout")
-    for size, possible in (("5", False), ("2", True)):
+def test_sliders_show_what_is_impossible_and_recover(mine):
+    kernel = mine.get_by_label("kernel k")
+    for size, text in (("5", "The kernel does not fit"), ("2", "+ 1 = 3")):
         kernel.fill(size)
-        kernel.press("Enter")
-        message = mine.locator(".widget-html", has_text=str(impossible.value))
-        message.wait_for(state="hidden" if possible else "visible")
-        mine.locator(".widget-image").wait_for(state="visible" if possible else "hidden")
-
-
-def test_a_saved_notebook_has_its_sliders_when_it_is_opened_again(browser, lab, mine, work):
-    mine.get_by_role("heading", name="The end").click()
-    mine.keyboard.press("Control+s")
-    end = time.monotonic() + PATIENCE
-    while "widgets" not in report.read_json(work / "mine.ipynb")["metadata"]:
-        assert time.monotonic() < end, "the sliders were not saved"
-        time.sleep(0.2)
-    for kernel in mine.request.get(f"{lab}api/kernels?token={TOKEN}").json():
-        assert mine.request.delete(f"{lab}api/kernels/{kernel['id']}?token={TOKEN}").ok
-    page = open_notebook(browser, lab, "mine.ipynb")
-    page.locator(".widget-slider", has_text="kernel k").wait_for()
-    assert page.get_by_text("Error displaying widget").count() == 0
-    page.close()
+        mine.locator(".explorer-text", has_text=text).wait_for()
+        assert mine.locator(".explorer canvas").is_visible() == (size == "2")

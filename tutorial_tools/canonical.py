@@ -20,8 +20,6 @@ from tutorial_tools import report, runner
 KEPT_CELL_METADATA = ("tags", "jupyter", "slideshow")
 # JupyterLab shows the first line of a folded cell, so it must not be the answer.
 SOLUTION_LINE = "# Solution: click to open\n"
-# A widget lives in the kernel that made it; stored, it would be an error message.
-DROPPED_MEDIA = ("application/vnd.jupyter.widget-view+json",)
 NOTEBOOK_METADATA = {
     "kernelspec": {
         "display_name": "Python 3 (ipykernel)",
@@ -36,7 +34,7 @@ def canonical(notebook: dict) -> str:
     """Return the one text that a notebook has in git.
 
     It has the sources, outputs, execution counts, tags and folded cells, without what changes
-    from run to run or from editor to editor: times, editor state, widgets, and the measurements of
+    from run to run or from editor to editor: times, editor state, and the measurements of
     `notebook.record`. Every solution is folded, whatever its author has left open.
     """
     cells = []
@@ -82,7 +80,6 @@ def canonical_output(output: dict) -> dict:
         clean["data"] = {
             kind: value if kind.endswith("json") or kind == "image/png" else _as_lines(value)
             for kind, value in clean["data"].items()
-            if kind not in DROPPED_MEDIA
         }
     return clean
 

@@ -112,8 +112,7 @@ def start_page(copies: Iterable[Copy]) -> str:
 def open_lab(options: Iterable[str] = (), folder: Path = WORK) -> int:
     """Open JupyterLab at the start page; on Windows return its exit status when it ends.
 
-    Our settings show Markdown files rendered, let sliders survive a reload, and ask for no news
-    from the network.
+    Our settings show Markdown files rendered, and ask for no news from the network.
     """
     settings = str(resources.files("tutorial_tools").joinpath("jupyter"))
     paths = [settings, *filter(None, [os.environ.get("JUPYTER_CONFIG_PATH")])]

@@ -30,7 +30,7 @@ GAP = 1.4  # cells between the input and the output
 HEADROOM = 0.9  # cells above a grid, for its label
 INCHES_PER_CELL = 0.33
 INCHES_PER_NUMBER = 0.44  # of cells with numbers
-INSERTED = to_rgb("#E3EBF7")  # zeros between pixels
+INSERTED = "#D3E1F5"  # zeros between pixels
 WEIGHT = "#FFDD88"  # of the kernel's numbers
 SQUARE = np.array([(0, 0), (1, 0), (1, 1), (0, 1)])
 MAX_WIDTH = 6.2  # inches; larger grids get smaller cells
@@ -265,7 +265,7 @@ class _Grid:
         self.empty = np.ones((*pixels.shape, 3))
         rows, columns = np.nonzero(pixels)
         between = slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1)
-        self.empty[between] = INSERTED if not pixels.all() else 1
+        self.empty[between] = to_rgb(INSERTED) if not pixels.all() else 1
         flat = pixels.ravel()
         self.edges = to_rgba_array(np.where(flat, PALETTE["ink"], PALETTE["muted"]))
         self.cells = PolyCollection(

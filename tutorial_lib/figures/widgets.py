@@ -1,116 +1,87 @@
-"""Sliders for convolution arithmetic, with a film strip for wherever no kernel runs.
+"""Sliders that change a drawing, in HTML that needs no network and no kernel.
 
-Only the film strip is stored in git: without the running kernel, sliders would do nothing.
+Where no script runs and in print, a figure of the first setting stands in for them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import html
+import json
 
-import ipywidgets
+from matplotlib.figure import Figure
 
-from tutorial_lib.errors import InputError
 from tutorial_lib.figures import animation, player, plotting
 
 LABELS_AND_RANGES = {
     "i": ("input i", 1, 10),
-    "k": ("kernel k", 1, 5),
+    "k": ("kernel k", 1, 6),
     "s": ("stride s", 1, 4),
     "p": ("padding p", 0, 4),
     "d": ("dilation d", 1, 3),
-    "output_padding": ("output padding", 0, 3),
+    "e": ("output padding", 0, 3),
 }
 
 
 def explore_convolution(i: int = 6, k: int = 3, s: int = 2, p: int = 1) -> None:
     """Show sliders for a convolution, its size formula with numbers, and the sliding kernel."""
-    start = {"i": i, "k": k, "s": s, "p": p, "d": 1}
-    _show(Explorer(animation.slide, size_formula, start), "convolution")
+    _show_slide("convolution", animation.slide(i, k, s, p), {"i": i, "k": k, "s": s, "p": p})
 
 
 def explore_transposed(i: int = 3, k: int = 3, s: int = 2, p: int = 1) -> None:
     """Show sliders for a transposed convolution, as a convolution over inserted zeros."""
-    start = {"i": i, "k": k, "s": s, "p": p, "d": 1, "output_padding": 0}
-    explorer = Explorer(animation.transposed_slide, transposed_size_formula, start)
-    _show(explorer, "transposed convolution")
+    sliding = animation.transposed_slide(i, k, s, p)
+    _show_slide("transposed convolution", sliding, {"i": i, "k": k, "s": s, "p": p, "e": 0})
 
 
-def size_formula(i: int, k: int, s: int, p: int, d: int, o: int) -> str:
-    """Return the formula of a convolution's output size with its numbers."""
-    return f"o = ⌊({i} + 2·{p} − {d}·({k} − 1) − 1) / {s}⌋ + 1 = {o}"
-
-
-def transposed_size_formula(i, k, s, p, d, output_padding, o) -> str:
-    """Return the formula of a transposed convolution's output size with its numbers."""
-    kernel = k if d == 1 else f"{d}·({k} − 1) + 1"
-    return f"o = {s}·({i} − 1) + {kernel} − 2·{p} + {output_padding} = {o}"
-
-
-class Explorer:
-    """Sliders with a formula and a drawing that follow them.
-
-    Args:
-        describe: Returns the `animation.Slide` of the sliders' values, or raises `InputError`.
-        formula: Returns the size formula, given the same values and the output size `o`.
-        start: The sliders' first values.
-
-    Raises:
-        InputError: if those are impossible.
-    """
-
-    def __init__(self, describe: Callable, formula: Callable, start: dict[str, int]):
-        self.describe, self.formula = describe, formula
-        describe(**start)  # sliders can be moved to impossible values, but should not start there
-        self.sliders = {}
-        for name, value in start.items():
-            label, *limits = LABELS_AND_RANGES[name]
-            self.sliders[name] = ipywidgets.IntSlider(
-                value, *limits, description=label, style={"description_width": "8em"}
-            )
-        self.line = ipywidgets.HTML()
-        # Not stretched to the width of the page, as images in boxes otherwise are.
-        self.image = ipywidgets.Image(format="png", layout={"align_self": "flex-start"})
-        self.play = ipywidgets.Play(interval=player.STEP_MS)
-        self.step = ipywidgets.IntSlider(description="step", readout=False)
-        ipywidgets.jslink((self.play, "value"), (self.step, "value"))
-        for slider in self.sliders.values():
-            slider.observe(lambda change: self.rebuild(), "value")
-        self.step.observe(lambda change: self.draw(), "value")
-        self.steps = ipywidgets.HBox([self.play, self.step])
-        self.box = ipywidgets.VBox([*self.sliders.values(), self.line, self.image, self.steps])
-        self.rebuild()
-
-    def rebuild(self) -> None:
-        """Follow the sliders: new formula, new drawing, first step."""
-        values = {name: slider.value for name, slider in self.sliders.items()}
-        try:
-            self.sliding = self.describe(**values)
-        except InputError as error:
-            self.sliding = None
-            self.line.value = str(error)
-            self.image.layout.display = self.steps.layout.display = "none"
-            return
-        self.size = self.formula(**values, o=self.sliding.output)
-        self.line.value = f"<b>{self.size}</b>"
-        self.image.layout.display = self.steps.layout.display = None
-        self.play.max = self.step.max = len(self.sliding) - 1
-        self.step.value = 0
-        self.draw()
-
-    def draw(self) -> None:
-        """Draw the step that the slider is at."""
-        if self.sliding is not None:
-            step = min(self.step.value, len(self.sliding) - 1)
-            fig = animation.draw_step(self.sliding, step)
-            self.image.width = round(fig.get_figwidth() * plotting.DISPLAY_DPI)
-            self.image.value = plotting.to_png(fig)
-
-
-def _show(explorer: Explorer, operation: str) -> None:
-    """Display the sliders, and the film strip of their first values where no kernel runs."""
-    text = {"text/plain": f"<sliders for a {operation}: run this cell to move them>"}
-    plotting.show(
-        animation.film_strip(explorer.sliding, explorer.size),
-        alt=f"Film strip: {explorer.sliding.description}",
-        interactive=lambda png, alt: explorer.box._repr_mimebundle_() | text,
+def explore_overlap(k: int = 3, s: int = 2) -> None:
+    """Show sliders for the copies of a kernel in a transposed convolution, and their sums."""
+    title = "Overlap of the copies of a kernel"
+    fig, axes = plotting.figure(2, 4, title=title, size=(8.3, 3.1))
+    for row, stride in zip(axes, (2, 3), strict=True):
+        for ax, kernel in zip(row, (2, 3, 4, 6), strict=True):
+            rows = -(-kernel // stride) + 1  # strips in the same row do not touch
+            for n in range(-3, 12):
+                strip = {"left": stride * n, "align": "edge", "height": 0.7}
+                ax.barh(-(n % rows), kernel, color=plotting.PALETTE["input"], **strip)
+            ax.vlines(range(13), -3.3, 1, color=plotting.PALETTE["muted"], linewidth=0.7)
+            ax.set(xlim=(0, 12), ylim=(-3.3, 1))
+            ax.set_title(f"kernel {kernel}, stride {stride}", fontsize=9)
+            plotting.bare(ax)
+    alt = (
+        "Eight panels, kernels 2, 3, 4 and 6 with strides 2 and 3: strips as long as the kernel, "
+        "each one stride to the right of the one before, over a grid of output pixels."
     )
+    _show("overlap", {"k": k, "s": s}, fig, title, alt)
+
+
+def _show_slide(kind: str, sliding: animation.Slide, start: dict[str, int]) -> None:
+    title = f"A {kind} of your own"
+    strip, alt = animation.film_strip(sliding, title), f"Film strip: {sliding.description}"
+    _show(kind, start | {"d": 1}, strip, title, alt)
+
+
+def _show(kind: str, start: dict[str, int], strip: Figure, title: str, alt: str) -> None:
+    """Display sliders with their first values, and `strip` where no script runs."""
+    sliders = ""
+    for name, value in start.items():
+        label, low, high = LABELS_AND_RANGES[name]
+        sliders += (
+            f'<label>{label} <input type="range" min="{low}" max="{high}" value="{value}" '
+            f'data-name="{name}" data-lm-suppress-shortcuts="true"><output></output></label>\n'
+        )
+    colors = plotting.PALETTE | {"inserted": animation.INSERTED, "under": "#25487A"}
+
+    def bundle(png: str, alt: str) -> dict[str, str]:
+        page = player.fill_template(
+            "explorer.html",
+            kind=kind,
+            title=html.escape(title),
+            alt=html.escape(alt),
+            strip=png,
+            sliders=sliders,
+            colors=json.dumps(colors),
+            step_ms=player.STEP_MS,
+        )
+        return {"text/html": page, "text/plain": f"<sliders: {title}>"}
+
+    plotting.show(strip, alt=alt, interactive=bundle)
