@@ -4,6 +4,7 @@
     python benchmarks/autoencoder.py --mnist DIRECTORY     # all of MNIST; it holds mnist.npz
     python benchmarks/autoencoder.py --mnist DIRECTORY --count 900 --updates 18800
     python benchmarks/autoencoder.py --last 7 linear       # 7×7 kernel, no activation at the end
+    python benchmarks/autoencoder.py --tied                # the decoder has the encoder's kernels
 
 Both are trained on digits 1, 5 and 6 and evaluated on the same validation and test digits.
 """
@@ -30,6 +31,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, help="train on the first digits only")
     parser.add_argument("--updates", type=int, default=1740, help="rounded to whole epochs")
     parser.add_argument("--last", nargs=2, metavar=("KERNEL", "ACTIVATION"))
+    parser.add_argument("--tied", action="store_true")
     options = parser.parse_args()
     notebook.start("quick")
     from keras.layers import Conv2DTranspose
@@ -63,11 +65,33 @@ def main() -> None:
             decoder = network.get_layer("decoder")
             decoder.pop()
             decoder.add(Conv2DTranspose(1, int(kernel), 2, "same", activation=activation))
+        if options.tied:
+            network = tied(network)
         settings = {"epochs": epochs, "batch_size": BATCH_SIZE, "learning_rate": 3e-3}
         # Validation after each of hundreds of epochs would take long; it is measured at the end.
         train_autoencoder(network, train, val[:1], SimpleNamespace(**settings, loss="mse"))
         found = errors(lambda x, network=network: network.predict(x, verbose=0))
         print(row(f"seed {seed}", found, 4), flush=True)
+
+
+def tied(network):
+    """Return an autoencoder whose decoder has its encoder's kernels, and biases of its own."""
+    from keras import Model, ops
+
+    class Tied(Model):
+        def build(self, shape):
+            self.encoder = network.get_layer("encoder")
+            self.biases = [self.add_weight((n,), "zeros") for n in (64, 32, 1)]
+
+        def call(self, x):
+            x = self.encoder(x)
+            padding = zip(("valid", "same", "same"), (ops.relu, ops.relu, ops.sigmoid), strict=True)
+            layers = zip(self.encoder.layers[::-1], self.biases, padding, strict=True)
+            for layer, bias, (name, activation) in layers:
+                x = activation(ops.conv_transpose(x, layer.kernel, layer.strides, name) + bias)
+            return x
+
+    return Tied()
 
 
 if __name__ == "__main__":

@@ -48,6 +48,12 @@ CASES = {
     "title of an animation": ([], player(), player(title="Another"), "Another"),
     "number": ([], "print('IoU 0.50')", "print('IoU 0.51')", "IoU 0.51"),
     "number within 5 %": (["numbers-within-5%"], "print('IoU 0.50')", "print('IoU 0.51')", ""),
+    "number of another width": (
+        ["numbers-within-5%"],
+        "print('[0.1   2]')",
+        "print('[0.101 2]')",
+        "",
+    ),
     "stderr": ([], "print('text')", NOISE, ""),
     "more text": ([], "print('text')", f"{NOISE}\nprint('more')", "more"),
 }

@@ -66,8 +66,8 @@ def diagonal_kernel(answer) -> str:
         raise Wrong("It detects the other diagonal; mirror it from left to right.")
     if not np.isclose(other, 0):
         raise Wrong(
-            f"On the other diagonal edge it outputs {other:g}, not 0; exchanging rows and columns "
-            "from the other corner must change the sign of each weight."
+            f"On the other diagonal edge it outputs {other:g}, not 0; the weights on each line "
+            "that is parallel to the other diagonal must add up to 0."
         )
     wanted = wanted if wanted <= 0 else outputs[:, 0].min()
     if wanted < -1e-9 or np.allclose(outputs[:, 0], 0):

@@ -41,7 +41,7 @@ def decode_run_lengths(function) -> str:
                 f"For counts {counts} and the shape {shape} the first column is "
                 f"{mask[:, 0].tolist()}, and so on; yours differs."
             )
-    return "COCO's compressed form holds the same counts, written as characters."
+    return "COCO also has a compressed form, which writes such counts as characters."
 
 
 @exercise("4.2")
