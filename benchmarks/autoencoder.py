@@ -84,11 +84,10 @@ def tied(network):
             self.biases = [self.add_weight((n,), "zeros") for n in (64, 32, 1)]
 
         def call(self, x):
-            x = self.encoder(x)
-            padding = zip(("valid", "same", "same"), (ops.relu, ops.relu, ops.sigmoid), strict=True)
-            layers = zip(self.encoder.layers[::-1], self.biases, padding, strict=True)
-            for layer, bias, (name, activation) in layers:
-                x = activation(ops.conv_transpose(x, layer.kernel, layer.strides, name) + bias)
+            x, last = self.encoder(x), ops.sigmoid
+            for n, layer in enumerate(self.encoder.layers[::-1]):
+                x = ops.conv_transpose(x, layer.kernel, layer.strides, layer.padding)
+                x = (last if n == 2 else ops.relu)(x + self.biases[n])
             return x
 
     return Tied()
