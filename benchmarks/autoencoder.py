@@ -12,7 +12,6 @@ Both are trained on digits 1, 5 and 6 and evaluated on the same validation and t
 from __future__ import annotations
 
 import argparse
-from types import SimpleNamespace
 
 import numpy as np
 from common import row
@@ -61,33 +60,31 @@ def main() -> None:
         notebook.start("quick", seed=seed)
         network = build_autoencoder(latent_dim=2)
         if options.last:
-            kernel, activation = options.last
-            decoder = network.get_layer("decoder")
+            decoder, (kernel, activation) = network.get_layer("decoder"), options.last
             decoder.pop()
             decoder.add(Conv2DTranspose(1, int(kernel), 2, "same", activation=activation))
-        if options.tied:
-            network = tied(network)
+        network = tied(network) if options.tied else network
         settings = {"epochs": epochs, "batch_size": BATCH_SIZE, "learning_rate": 3e-3}
         # Validation after each of hundreds of epochs would take long; it is measured at the end.
-        train_autoencoder(network, train, val[:1], SimpleNamespace(**settings, loss="mse"))
+        train_autoencoder(network, train, val[:1], argparse.Namespace(**settings, loss="mse"))
         found = errors(lambda x, network=network: network.predict(x, verbose=0))
         print(row(f"seed {seed}", found, 4), flush=True)
 
 
 def tied(network):
     """Return an autoencoder whose decoder has its encoder's kernels, and biases of its own."""
-    from keras import Model, ops
+    import keras
 
-    class Tied(Model):
+    class Tied(keras.Model):
         def build(self, shape):
             self.encoder = network.get_layer("encoder")
             self.biases = [self.add_weight((n,), "zeros") for n in (64, 32, 1)]
 
         def call(self, x):
-            x, last = self.encoder(x), ops.sigmoid
+            x = self.encoder(x)
             for n, layer in enumerate(self.encoder.layers[::-1]):
-                x = ops.conv_transpose(x, layer.kernel, layer.strides, layer.padding)
-                x = (last if n == 2 else ops.relu)(x + self.biases[n])
+                x = keras.ops.conv_transpose(x, layer.kernel, layer.strides, layer.padding)
+                x = keras.activations.get("sigmoid" if n == 2 else "relu")(x + self.biases[n])
             return x
 
     return Tied()
