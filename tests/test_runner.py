@@ -68,7 +68,7 @@ def test_a_failing_notebook_stops_nothing_else_and_names_its_cell(tmp_path):
 
 
 def test_a_cell_that_hangs_is_ended(tmp_path):
-    path = write_notebook(tmp_path, "01_slow", "import time", "time.sleep(60)")
+    path = write_notebook(tmp_path, "01_slow", "import time", "time.sleep(60)", "print('never')")
     result = runner.execute(path, tmp_path / "out.ipynb", {}, timeout=2)
     assert result.error == "cell 4 (`time.sleep(60)`): took longer than 2 s; see --timeout"
 

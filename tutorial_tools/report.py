@@ -64,7 +64,9 @@ def read_cells(executed: dict) -> list[dict]:
 
 def _read_cell(cell: dict) -> dict:
     record = cell["metadata"].get("papermill", {})
-    status = "failed" if record.get("exception") else record.get("status", "pending")
+    # After a cell that took too long, papermill marks the others as completed.
+    status = record.get("status", "pending") if record.get("start_time") else "pending"
+    status = "failed" if record.get("exception") else status
     outputs = cell.get("outputs", [])
     records = [output.get("data", {}).get(RECORD_TYPE) for output in outputs]
     return {
