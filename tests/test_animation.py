@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 from PIL import Image, ImageSequence
 
 from tutorial_lib import convolution as conv
@@ -22,6 +23,13 @@ X = np.array([[2, 0, 1, 3, 1], [1, 4, 0, 2, 0], [0, 1, 3, 1, 2], [3, 0, 2, 0, 1]
 W = np.array([[1, 0, 2], [0, 1, 0], [3, 1, 0]])
 small = st.integers(1, 3)
 many = settings(max_examples=60, deadline=None)
+
+
+def draw_step(sliding, step):
+    """Return a figure of one step."""
+    fig = Figure(figsize=(6, 4), dpi=plotting.DPI)
+    animation.SlideView(fig.add_axes((0, 0, 1, 1)), sliding).show_step(step)
+    return fig
 
 
 def drawn(sliding):
@@ -91,13 +99,13 @@ def test_captions_tell_the_arithmetic():
 def test_stamps_may_be_cut_off_in_part_or_as_a_whole(i, k, s, p):
     sliding = animation.stamping_slide(i, k, s, p)
     for step in range(len(sliding)):
-        animation.draw_step(sliding, step)
+        draw_step(sliding, step)
 
 
 def test_the_size_of_the_output_is_not_shown_before_the_last_step():
     sliding = animation.slide(6, 3, s=2)
     for step, label in [(0, "output"), (2, "output"), (3, "output 2×2")]:
-        ax = animation.draw_step(sliding, step).axes[0]
+        ax = draw_step(sliding, step).axes[0]
         assert ax.texts[1].get_text() == label
         visible = ax.collections[1].get_edgecolor()[:, 3]
         assert visible.tolist() == [1.0] * (step + 1) + [0.0] * (3 - step)
@@ -106,7 +114,7 @@ def test_the_size_of_the_output_is_not_shown_before_the_last_step():
 
 
 def test_stamping_shows_the_kernel_and_what_a_step_adds():
-    fig = animation.draw_step(animation.stamping_slide([[1, 2], [3, 4]], [[5, 6], [7, 8]]), step=1)
+    fig = draw_step(animation.stamping_slide([[1, 2], [3, 4]], [[5, 6], [7, 8]]), step=1)
     texts = [text.get_text() for text in fig.axes[0].texts]
     assert {"kernel", "+10", "+12", "+14", "+16"} <= set(texts)
     assert "16" in texts  # 1·6 + 2·5, where the second stamp overlaps the first
@@ -154,17 +162,17 @@ def color_at(fig, cell):
 
 
 def test_colors_of_input_kernel_zeros_and_output():
-    fig = animation.draw_step(animation.slide(4, 3, p=1), step=0)
+    fig = draw_step(animation.slide(4, 3, p=1), step=0)
     blue, green = to_rgb(plotting.PALETTE["input"]), to_rgb(plotting.PALETTE["output"])
     np.testing.assert_allclose(color_at(fig, (4, 4)), blue, atol=0.01)  # a pixel
     np.testing.assert_allclose(color_at(fig, (5, 5)), 1, atol=0.01)  # a zero
     assert np.all(color_at(fig, (1, 1)) < np.array(blue) + 0.01)  # a pixel under the kernel
     assert np.all(color_at(fig, (0, 0)) < 0.7)  # a zero under the kernel
     left = 6 + animation.GAP
-    fig = animation.draw_step(animation.slide(4, 3, p=1), step=3)
+    fig = draw_step(animation.slide(4, 3, p=1), step=3)
     np.testing.assert_allclose(color_at(fig, (left, 1)), green, atol=0.01)  # done
     np.testing.assert_allclose(color_at(fig, (left, 2)), 1, atol=0.01)  # still to come
-    fig = animation.draw_step(animation.transposed_slide(2, 2, s=2), step=0)
+    fig = draw_step(animation.transposed_slide(2, 2, s=2), step=0)
     np.testing.assert_allclose(color_at(fig, (2, 2)), to_rgb(animation.INSERTED), atol=0.01)
 
 

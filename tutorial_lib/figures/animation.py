@@ -369,13 +369,6 @@ def save_gif(sliding: Slide, path: str | Path) -> None:
     player.write_gif(_Frames(sliding), path)
 
 
-def draw_step(sliding: Slide, step: int) -> Figure:
-    """Return a figure of one step, without a title."""
-    fig, view = _set_up(sliding)
-    view.show_step(step)
-    return fig
-
-
 def film_strip(sliding: Slide, title: str) -> Figure:
     """Return a figure of the first step and a later one, which does not show the size yet."""
     width, height = sliding.extent

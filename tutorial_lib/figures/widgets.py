@@ -1,6 +1,6 @@
 """Sliders that change a drawing, in HTML that needs no network and no kernel.
 
-Where no script runs and in print, a figure of the first setting stands in for them.
+Where no script runs and in print, a figure of some settings stands in for them.
 """
 
 from __future__ import annotations
