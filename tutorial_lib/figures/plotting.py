@@ -103,7 +103,7 @@ def to_png(fig: Figure, dpi: int = DPI) -> bytes:
     # takes a quarter of it with a palette, whose errors of three gray levels nobody sees.
     image = Image.open(buffer).convert("RGB")
     smaller = io.BytesIO()
-    (quantize(image, 256, kmeans=1) if dpi < DPI else image).save(smaller, "PNG", optimize=True)
+    (photo_palette(image) if dpi < DPI else image).save(smaller, "PNG", optimize=True)
     return smaller.getvalue()
 
 
@@ -161,6 +161,17 @@ def quantize(image: Image.Image, colors: int = DRAWING_COLORS, kmeans: int = 0) 
     # Maximum coverage keeps the small yellow weights, which other methods lose in the blue.
     method = Image.Quantize.MAXCOVERAGE
     return image.convert("RGB").quantize(colors, method, kmeans, dither=Image.Dither.NONE)
+
+
+def photo_palette(image: Image.Image) -> Image.Image:
+    """Reduce an RGB image with photographs to a palette of 256 colors.
+
+    The palette is chosen from every third pixel of every third row. All pixels would give errors
+    that are smaller by a tenth, and take fifteen times as long.
+    """
+    sides = [-(-side // 3) for side in image.size]
+    sample = image.resize(sides, Image.Resampling.NEAREST)
+    return image.quantize(palette=quantize(sample, 256, kmeans=1), dither=Image.Dither.NONE)
 
 
 def bare(ax) -> None:

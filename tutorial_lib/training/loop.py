@@ -26,7 +26,9 @@ def warmup_cosine(rate: float, steps: int) -> keras.optimizers.schedules.Learnin
 class Progress(keras.callbacks.Callback):
     """Shows the steps of one or more fits and the time left, in a terminal or in JupyterLab.
 
-    Notebooks that a command executes have neither, so their stored outputs stay as they are.
+    Notebooks that a command executes have neither, so their stored outputs stay as they are. The
+    first step is prepared here as well: Keras would create the optimizer's variables in it, and
+    would then have to trace the step a second time.
     """
 
     def __init__(self, done: int, total: int):
@@ -37,6 +39,9 @@ class Progress(keras.callbacks.Callback):
         self.bar = tqdm(
             initial=done, total=total, desc="training", unit=" steps", disable=not watched
         )
+
+    def on_train_begin(self, logs=None):
+        self.model.optimizer.build(self.model.trainable_variables)
 
     def on_train_batch_end(self, batch, logs=None):
         self.bar.update()
