@@ -103,7 +103,7 @@ def to_png(fig: Figure, dpi: int = DPI) -> bytes:
     # takes a quarter of it with a palette, whose errors of three gray levels nobody sees.
     image = Image.open(buffer).convert("RGB")
     smaller = io.BytesIO()
-    (photo_palette(image) if dpi < DPI else image).save(smaller, "PNG", optimize=True)
+    (quantize_photo(image) if dpi < DPI else image).save(smaller, "PNG", optimize=True)
     return smaller.getvalue()
 
 
@@ -163,7 +163,7 @@ def quantize(image: Image.Image, colors: int = DRAWING_COLORS, kmeans: int = 0) 
     return image.convert("RGB").quantize(colors, method, kmeans, dither=Image.Dither.NONE)
 
 
-def photo_palette(image: Image.Image) -> Image.Image:
+def quantize_photo(image: Image.Image) -> Image.Image:
     """Reduce an RGB image with photographs to a palette of 256 colors.
 
     The palette is chosen from every third pixel of every third row. All pixels would give errors
