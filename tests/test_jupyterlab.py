@@ -137,9 +137,8 @@ def test_stored_chapters_show_no_answers_and_no_dead_players(browser, lab, work)
     assert folded and moving
     # Cells outside the window may be drawn only when they come into it.
     for number, cell in enumerate(cells):
-        selector = f".jp-Notebook .jp-Cell[data-windowed-list-index='{number}']"
-        page.evaluate("(one) => document.querySelector(one).scrollIntoView()", selector)
-        shown = page.locator(selector)
+        shown = page.locator(f".jp-Notebook .jp-Cell[data-windowed-list-index='{number}']")
+        shown.evaluate("(cell) => cell.scrollIntoView()")  # waits until the cell is there
         if canonical.is_solution(cell):
             shown.locator(".jp-InputPlaceholder").wait_for()
             assert shown.inner_text().strip(" .•\n") == canonical.SOLUTION_LINE.strip()
