@@ -48,6 +48,52 @@ def mirrored_decoder(decoder) -> str:
 
 
 @exercise("3.2")
+def pca_components(answer_and_data) -> str:
+    answer, train, test, error = answer_and_data
+    answer = answered(answer)
+    train, test = (images.reshape(len(images), -1) for images in (train, test))
+    most = min(train.shape)
+    if isinstance(answer, bool) or not isinstance(answer, int | np.integer):
+        raise Wrong("Give an integer, the number of components.")
+    if not 1 <= answer <= most:
+        raise Wrong(f"A number of components lies between 1 and {most}.")
+
+    def pca_error(k: int) -> float:
+        pca = PCA(k, svd_solver="covariance_eigh").fit(train)
+        return float(np.mean((pca.inverse_transform(pca.transform(test)) - test) ** 2))
+
+    found, fewer = pca_error(answer), pca_error(answer - 1) if answer > 1 else np.inf
+    ours = f"that of the network is {error:.4f}"
+    if found >= error:
+        raise Wrong(f"With {answer} components the error of PCA is {found:.4f}; {ours}. Use more.")
+    if fewer < error:
+        raise Wrong(
+            f"{answer} components are enough, but with {answer - 1} the error of PCA is "
+            f"{fewer:.4f}; {ours}. Find the fewest."
+        )
+    return f"With {answer} components the error of PCA is {found:.4f}; {ours}."
+
+
+@exercise("3.3")
+def better_code(answer_and_tools) -> str:
+    answer, decode, target, encoded = answer_and_tools
+    answer = np.asarray(answered(answer), np.float64)
+    if answer.shape != (2,):
+        raise Wrong(f"A code has the shape (2,); yours has {answer.shape}.")
+
+    def error(code) -> float:
+        return float(np.mean((np.reshape(decode(code[None]), (28, 28)) - target) ** 2))
+
+    yours, ours = error(answer), error(np.asarray(encoded, np.float64))
+    found = f"Your code has the error {yours:.4f}, the encoder's code {ours:.4f}"
+    if yours > 1.001 * ours:
+        raise Wrong(f"{found}. Compare the errors of many codes.")
+    if yours > 0.999 * ours:
+        raise Wrong(f"{found}, which is the same; there are better codes.")
+    return f"{found}."
+
+
+@exercise("3.4")
 def tied_weights(function) -> str:
     from keras import ops
 
@@ -85,7 +131,7 @@ def tied_weights(function) -> str:
     return "The decoder now has 97 parameters of its own, its biases; the kernels are shared."
 
 
-@exercise("3.3")
+@exercise("3.5")
 def larger_canvas(answer) -> str:
     down, up = map(number, pair(answer, "codes, pixels"))
     if (down, up) == (56, 8):
@@ -103,52 +149,6 @@ def larger_canvas(answer) -> str:
     otherwise = "The decoder's first layer gives (8 - 1) + 7, and two layers double that."
     expect(up, 56, hints, otherwise)
     return "A network without dense layers takes larger images, too. Notebook 05 builds on that."
-
-
-@exercise("3.4")
-def pca_components(answer_and_data) -> str:
-    answer, train, test, error = answer_and_data
-    answer = answered(answer)
-    train, test = (images.reshape(len(images), -1) for images in (train, test))
-    most = min(train.shape)
-    if isinstance(answer, bool) or not isinstance(answer, int | np.integer):
-        raise Wrong("Give an integer, the number of components.")
-    if not 1 <= answer <= most:
-        raise Wrong(f"A number of components lies between 1 and {most}.")
-
-    def pca_error(k: int) -> float:
-        pca = PCA(k, svd_solver="covariance_eigh").fit(train)
-        return float(np.mean((pca.inverse_transform(pca.transform(test)) - test) ** 2))
-
-    found, fewer = pca_error(answer), pca_error(answer - 1) if answer > 1 else np.inf
-    ours = f"that of the network is {error:.4f}"
-    if found >= error:
-        raise Wrong(f"With {answer} components the error of PCA is {found:.4f}; {ours}. Use more.")
-    if fewer < error:
-        raise Wrong(
-            f"{answer} components are enough, but with {answer - 1} the error of PCA is "
-            f"{fewer:.4f}; {ours}. Find the fewest."
-        )
-    return f"With {answer} components the error of PCA is {found:.4f}; {ours}."
-
-
-@exercise("3.5")
-def better_code(answer_and_tools) -> str:
-    answer, decode, target, encoded = answer_and_tools
-    answer = np.asarray(answered(answer), np.float64)
-    if answer.shape != (2,):
-        raise Wrong(f"A code has the shape (2,); yours has {answer.shape}.")
-
-    def error(code) -> float:
-        return float(np.mean((np.reshape(decode(code[None]), (28, 28)) - target) ** 2))
-
-    yours, ours = error(answer), error(np.asarray(encoded, np.float64))
-    found = f"Your code has the error {yours:.4f}, the encoder's code {ours:.4f}"
-    if yours > 1.001 * ours:
-        raise Wrong(f"{found}. Compare the errors of many codes.")
-    if yours > 0.999 * ours:
-        raise Wrong(f"{found}, which is the same; there are better codes.")
-    return f"{found}."
 
 
 @exercise("3.6")
