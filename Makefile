@@ -48,8 +48,8 @@ $(NBGRADER): | $(INSTALLED)
 
 test: $(INSTALLED) $(NBGRADER) ## run all tests, and check that the notebooks still say what they say
 	@rm -f $(RESULTS)
-	@$(PYTEST) --nbval --numprocesses $(WORKERS) --dist loadfile --junitxml $(RESULTS) \
-	  notebooks tests $(ARGS); status=$$?; $(BIN)/tutorial report; exit $$status
+	@$(PYTEST) --nbval --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder \
+	  --junitxml $(RESULTS) notebooks tests $(ARGS); status=$$?; $(BIN)/tutorial report; exit $$status
 
 test-fast: $(INSTALLED) ## run the tests that need no notebook and little time, for the inner loop
 	@$(PYTEST) --numprocesses $(WORKERS) --dist loadfile -m "not slow" tests $(ARGS)

@@ -1,9 +1,30 @@
-"""What the tests in a browser share."""
+"""What the tests share: their order, and a browser."""
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
+
+# The files that take longest, the longest first. If one of them came last, the other workers of
+# `make test` would have nothing left to do while it runs.
+LONGEST = [
+    "05_fcn_voc",
+    "04_unet_coco_cats",
+    "test_real_data",
+    "test_site",
+    "03_autoencoder",
+    "02_transposed_convolution",
+    "test_recipes",
+    "test_grading",
+    "test_checkpoints",
+    "test_training",
+]
+
+
+def pytest_collection_modifyitems(items):
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(Path(item.fspath).stem, len(LONGEST)))
 
 
 @pytest.fixture(scope="module")
