@@ -28,7 +28,7 @@ from tutorial_lib.data.coco import CocoSplit
 from tutorial_lib.inference import predict_any_size
 from tutorial_lib.metrics import ConfusionMatrix
 from tutorial_lib.models.pretrained_unet import build_pretrained_unet
-from tutorial_lib.training import finetune
+from tutorial_lib.training import transfer
 
 EPOCHS, SIZE = 30, 256
 
@@ -45,7 +45,7 @@ class SlowEncoder(keras.optimizers.AdamW):
 
     def update_step(self, gradient, variable, learning_rate) -> None:
         path = self._trainable_variables[self._get_variable_index(variable)].path
-        share = 1.0 if path.startswith(finetune.DECODER) else self.factor
+        share = 1.0 if path.startswith(transfer.DECODER) else self.factor
         super().update_step(gradient, variable, learning_rate * share)
 
 
@@ -58,16 +58,16 @@ def fresh(layer):
 
 
 def train_network(network, directory: Path, size: int, epochs: int, factor: float, seed: int):
-    """Train as `finetune.fine_tune` does, and the encoder with `factor` times the learning rate.
+    """Train as `transfer.train_decoder` does, the encoder with `factor` times the learning rate.
 
     Below 1, its batch normalizations stay frozen; at 0, everything.
     """
     for layer in network.layers:
         is_norm = isinstance(layer, keras.layers.BatchNormalization)
         encoder_trained = factor == 1 or (factor > 0 and not is_norm)
-        layer.trainable = layer.name.startswith(finetune.DECODER) or encoder_trained
+        layer.trainable = layer.name.startswith(transfer.DECODER) or encoder_trained
     slow = functools.partial(SlowEncoder, factor)
-    finetune.fit(network, directory, slow, size=size, epochs=epochs, seed=seed)
+    transfer.fit(network, directory, slow, size=size, epochs=epochs, seed=seed)
 
 
 def write(samples, directory: Path) -> Path:

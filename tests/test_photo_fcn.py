@@ -10,7 +10,7 @@ from tutorial_lib.data.cache import file_hash
 from tutorial_lib.data.images import normalize
 from tutorial_lib.errors import InputError
 from tutorial_lib.models import efficientnet_lite, photo_fcn
-from tutorial_lib.training import checkpoints, finetune, pretrain
+from tutorial_lib.training import checkpoints, pretrain, transfer
 from tutorial_lib.training import photo_fcn as training
 
 
@@ -51,7 +51,7 @@ def test_the_evidence_for_a_cat_is_what_the_classifier_says():
     ("module", "load"),
     [
         (training, training.load_voc_network),
-        (finetune, finetune.load_cat_network),
+        (transfer, transfer.load_cat_network),
         (pretrain, pretrain.load_classifier),
     ],
     ids=["voc", "cats", "pictograms"],

@@ -16,7 +16,7 @@ from tutorial_lib.inference import overlap_tile, predict_any_size
 from tutorial_lib.metrics import ConfusionMatrix
 from tutorial_lib.models import unet
 from tutorial_lib.models.pretrained_unet import build_pretrained_unet
-from tutorial_lib.training import finetune, loop, losses, tensorboard
+from tutorial_lib.training import loop, losses, tensorboard, transfer
 
 
 def test_the_five_blocks_have_the_papers_shapes():
@@ -198,7 +198,7 @@ def test_a_pretrained_encoder_keeps_its_statistics():
     assert not np.array_equal(mean, ours.get_weights()[2])
 
 
-def test_fine_tuning_moves_the_decoder_alone(tmp_path):
+def test_training_the_decoder_leaves_the_encoder_alone(tmp_path):
     random = np.random.default_rng(0)
     samples = [
         Sample(str(n), random.integers(0, 256, (64, 64, 3), np.uint8), np.eye(64, dtype=np.uint8))
@@ -208,7 +208,7 @@ def test_fine_tuning_moves_the_decoder_alone(tmp_path):
     network = build_pretrained_unet(filters=16)
     stem, head = (network.get_layer(name) for name in ("stem", "decoder_logits"))
     before = [stem.get_weights()[0], head.get_weights()[0]]
-    history = finetune.fine_tune(network, tmp_path / "records", size=64, epochs=1, seed=0)
+    history = transfer.train_decoder(network, tmp_path / "records", size=64, epochs=1, seed=0)
     assert np.isfinite(history["loss"]).all()
     assert np.array_equal(before[0], stem.get_weights()[0])
     assert not np.array_equal(before[1], head.get_weights()[0])
@@ -216,7 +216,7 @@ def test_fine_tuning_moves_the_decoder_alone(tmp_path):
 
 def test_a_cat_in_a_photograph_is_found_offline():
     image = photographs.chelsea()
-    cat = predict_any_size(finetune.load_cat_network(), image)[..., 0] > 0
+    cat = predict_any_size(transfer.load_cat_network(), image)[..., 0] > 0
     assert cat[:, :300].mean() > 0.8 and cat[:, -60:].mean() < 0.3
 
 

@@ -243,7 +243,7 @@ def pretrain(network: str, data: Path | None, coco, seed: int) -> None:
         data = data or data_home() / "voc" / "VOCdevkit"
         module.train_checkpoint(data, coco, seed, echo=click.echo)
     elif network == "cats":
-        from tutorial_lib.training import finetune as module
+        from tutorial_lib.training import transfer as module
 
         module.train_cat_checkpoint(coco or [data_home() / "coco"], seed, echo=click.echo)
     else:

@@ -74,7 +74,7 @@ def pca_components(answer_and_data) -> str:
     return f"With {answer} components the error of PCA is {found:.4f}; {ours}."
 
 
-@exercise("3.3")
+@exercise("3.4")
 def better_code(answer_and_tools) -> str:
     answer, decode, target, encoded = answer_and_tools
     answer = np.asarray(answered(answer), np.float64)
@@ -93,7 +93,7 @@ def better_code(answer_and_tools) -> str:
     return f"{found}."
 
 
-@exercise("3.4")
+@exercise("3.3")
 def tied_weights(function) -> str:
     from keras import ops
 

@@ -58,7 +58,8 @@ def draw_network(ax, model, *, input_size=None, stages: bool = False, named=()) 
 
     Channels are written above a box, the size in pixels below it. Each pooling leads one level
     down, each upsampling one level up. The white part of a box is what a skip connection copies.
-    Normalization, ReLU, dropout and cropping have no box. Shown in notebook 04, *The diagram*.
+    Normalization, ReLU, dropout and cropping have no box. Shown in notebook 04, *The diagram of our
+    network*.
 
     Args:
         ax: Axes from `plotting.figure`, at least 0.32 inches wide per box.

@@ -1,4 +1,4 @@
-"""Fine-tuning on few photographs, with an encoder that was pretrained on ImageNet."""
+"""Transfer learning on few photographs, with an encoder that was pretrained on ImageNet."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BATCH_SIZE = 8
 DECODER = "decoder"  # how the names of the trained layers begin
 
 
-def fine_tune(
+def train_decoder(
     network: keras.Model, folder: Path, *, size: int, epochs: int, seed: int
 ) -> dict[str, list[float]]:
     """Train the decoder of a U-Net with a frozen encoder, and return the losses by epoch.
@@ -83,5 +83,5 @@ def train_cat_checkpoint(data: Iterable[Path], seed: int, echo: Callable = print
     echo(f"{records.count(folder)} photographs")
     keras.utils.set_random_seed(seed)
     network = build_pretrained_unet()
-    fine_tune(network, folder, size=384, epochs=60, seed=seed)
+    train_decoder(network, folder, size=384, epochs=60, seed=seed)
     save_layers(network, DECODER, CHECKPOINT)
