@@ -37,11 +37,10 @@ def printed(result):
             {"epochs": 1, "limit": 100},
             "300 training, 300 validation, 300 test",
         ),
-        ("04", "coco", "voc_cats_as_coco", {"epochs": 1, "limit": 6}, "train: 6 images"),
         ("04", "coco", "coco", {"epochs": 1, "limit": 4}, "train: 4 images"),
         ("05", "voc", "VOCdevkit", {"epochs": 1, "limit": 6}, "{'train': 6, 'val': 6}"),
     ],
-    ids=["mnist", "voc cats as coco", "coco", "voc"],
+    ids=["mnist", "coco", "voc"],
 )
 def test_a_notebook_on_real_data(tmp_path, monkeypatch, name, dataset, folder, options, expected):
     monkeypatch.setenv("TUTORIAL_DATA", str(tmp_path / "data"))

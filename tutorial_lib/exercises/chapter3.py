@@ -74,7 +74,7 @@ def pca_components(answer_and_data) -> str:
     return f"With {answer} components the error of PCA is {found:.4f}; {ours}."
 
 
-@exercise("3.4")
+@exercise("3.3")
 def better_code(answer_and_tools) -> str:
     answer, decode, target, encoded = answer_and_tools
     answer = np.asarray(answered(answer), np.float64)
@@ -93,45 +93,7 @@ def better_code(answer_and_tools) -> str:
     return f"{found}."
 
 
-@exercise("3.3")
-def tied_weights(function) -> str:
-    from keras import ops
-
-    from tutorial_lib.models.autoencoder import build_encoder
-
-    if not callable(function):
-        raise Wrong("Pass the function itself, not what it returns.")
-    encoder, rng = build_encoder(2), np.random.default_rng(0)
-    encoder.set_weights([rng.normal(scale=0.2, size=w.shape) for w in encoder.get_weights()])
-    biases = [rng.normal(size=n).astype("float32") for n in (64, 32, 1)]
-    code = rng.normal(size=(2, 1, 1, 2)).astype("float32")
-
-    def decoded(*activations, use=1.0):
-        x = code
-        for name, bias, activation in zip(
-            ("latent", "conv2", "conv1"), biases, activations, strict=True
-        ):
-            stride, padding = (1, "valid") if name == "latent" else (2, "same")
-            x = ops.conv_transpose(x, encoder.get_layer(name).kernel, stride, padding)
-            x = activation(x + use * bias)
-        return ops.convert_to_numpy(x)
-
-    found = ops.convert_to_numpy(answered(function(code, encoder, biases)))
-    if found.shape != (2, 28, 28, 1):
-        raise Wrong(f"Two codes should give the shape (2, 28, 28, 1), not {found.shape}.")
-    same = lambda x: x  # noqa: E731
-    hints = {
-        "Add the biases.": decoded(ops.relu, ops.relu, ops.sigmoid, use=0.0),
-        "The last activation, a sigmoid, is missing.": decoded(ops.relu, ops.relu, same),
-        "The first two layers need a ReLU.": decoded(same, same, ops.sigmoid),
-        "The last layer has a sigmoid, not a ReLU.": decoded(ops.relu, ops.relu, ops.relu),
-    }
-    otherwise = "The shape is right. Use the kernels of latent, conv2 and conv1, in this order."
-    expect_close(found, decoded(ops.relu, ops.relu, ops.sigmoid), hints, otherwise, atol=1e-4)
-    return "The decoder now has 97 parameters of its own, its biases; the kernels are shared."
-
-
-@exercise("3.5")
+@exercise("3.4")
 def larger_canvas(answer) -> str:
     down, up = map(number, pair(answer, "codes, pixels"))
     if (down, up) == (56, 8):
@@ -151,7 +113,7 @@ def larger_canvas(answer) -> str:
     return "A network without dense layers takes larger images, too. Notebook 05 builds on that."
 
 
-@exercise("3.6")
+@exercise("3.5")
 def area_under_the_curve(function) -> str:
     cases = [([1, 2, 3], [2.5]), ([1, 2], [3, 4, 5]), ([4, 5], [1, 2, 3]), ([0, 1, 1], [1, 2])]
     if not callable(function):
@@ -180,7 +142,7 @@ def area_under_the_curve(function) -> str:
     return "This number needs no threshold, and does not depend on how many anomalies there are."
 
 
-@exercise("3.7")
+@exercise("3.6")
 def training_on_pairs(function) -> str:
     if not callable(function):
         raise Wrong("Pass the function itself, not what it returns.")
@@ -213,7 +175,7 @@ def training_on_pairs(function) -> str:
     return "With noisy inputs and clean targets, the same two calls train a denoiser."
 
 
-@exercise("3.8")
+@exercise("3.7")
 def divergence_from_the_prior(function) -> str:
     if not callable(function):
         raise Wrong("Pass the function itself, not what it returns.")
@@ -252,3 +214,41 @@ class _Recorder:
     def fit(self, x=None, y=None, batch_size=None, epochs=1, **options):
         self.fitted = {"x": x, "y": y, "epochs": epochs, **options}
         return self
+
+
+@exercise("3.8")
+def tied_weights(function) -> str:
+    from keras import ops
+
+    from tutorial_lib.models.autoencoder import build_encoder
+
+    if not callable(function):
+        raise Wrong("Pass the function itself, not what it returns.")
+    encoder, rng = build_encoder(2), np.random.default_rng(0)
+    encoder.set_weights([rng.normal(scale=0.2, size=w.shape) for w in encoder.get_weights()])
+    biases = [rng.normal(size=n).astype("float32") for n in (64, 32, 1)]
+    code = rng.normal(size=(2, 1, 1, 2)).astype("float32")
+
+    def decoded(*activations, use=1.0):
+        x = code
+        for name, bias, activation in zip(
+            ("latent", "conv2", "conv1"), biases, activations, strict=True
+        ):
+            stride, padding = (1, "valid") if name == "latent" else (2, "same")
+            x = ops.conv_transpose(x, encoder.get_layer(name).kernel, stride, padding)
+            x = activation(x + use * bias)
+        return ops.convert_to_numpy(x)
+
+    found = ops.convert_to_numpy(answered(function(code, encoder, biases)))
+    if found.shape != (2, 28, 28, 1):
+        raise Wrong(f"Two codes should give the shape (2, 28, 28, 1), not {found.shape}.")
+    same = lambda x: x  # noqa: E731
+    hints = {
+        "Add the biases.": decoded(ops.relu, ops.relu, ops.sigmoid, use=0.0),
+        "The last activation, a sigmoid, is missing.": decoded(ops.relu, ops.relu, same),
+        "The first two layers need a ReLU.": decoded(same, same, ops.sigmoid),
+        "The last layer has a sigmoid, not a ReLU.": decoded(ops.relu, ops.relu, ops.relu),
+    }
+    otherwise = "The shape is right. Use the kernels of latent, conv2 and conv1, in this order."
+    expect_close(found, decoded(ops.relu, ops.relu, ops.sigmoid), hints, otherwise, atol=1e-4)
+    return "The decoder now has 97 parameters of its own, its biases; the kernels are shared."
