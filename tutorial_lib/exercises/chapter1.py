@@ -139,7 +139,7 @@ def aligned_padding(function) -> str:
             raise Wrong(f"{case} a padding of {after} after the image is more than needed.")
     return (
         "Alignment needs (k - 1) / 2 zeros before the image. 'same' often adds fewer there, for "
-        "example 0 instead of 1 for i=8, k=3, s=2, which shifts one branch by a pixel."
+        "example 0 instead of 1 for i=8, k=3, s=2, which shifts one branch by an input pixel."
     )
 
 
