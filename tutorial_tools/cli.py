@@ -16,6 +16,9 @@ import click
 from tutorial_lib import CHECKOUT, __version__
 from tutorial_lib.errors import InputError
 
+# The notebooks whose trained networks are in git, and the names of the files.
+TRAINED = {"02": "decoders-*", "03": "*digits*", "04": "unet-*", "05": "fcn-*"}
+
 
 class OneLineErrors(click.Group):
     """A command group that shows an error as one line, without a traceback."""
@@ -217,7 +220,7 @@ def refresh(names, timeout: int) -> None:
 
 
 @main.command()
-@click.argument("network", type=click.Choice(["03", "05", "voc", "cats"]), default="05")
+@click.argument("network", type=click.Choice([*TRAINED, "classifier", "voc", "cats"]))
 @click.option(
     "--data", type=click.Path(path_type=Path),
     help="For voc: the folder VOCdevkit.  [default: voc/VOCdevkit in the data folder]",
@@ -230,12 +233,16 @@ def refresh(names, timeout: int) -> None:
     "--seed", default=0, show_default=True, help="For voc and cats: of all random choices."
 )
 def pretrain(network: str, data: Path | None, coco, seed: int) -> None:
-    """Train the networks that the project ships: 03, 05, photographs (voc) and cats."""
+    """Train networks that the project ships.
+
+    These are the ones that notebooks 02 to 05 load, the classifier that 05 starts from, and
+    those for photographs (voc) and cats.
+    """
     from tutorial_lib.data import data_home
     from tutorial_lib.data.cache import file_hash
 
-    if network == "03":
-        _ship_autoencoders()
+    if network in TRAINED:
+        _ship_networks(network)
         return
     if network == "voc":
         from tutorial_lib.training import photo_fcn as module
@@ -254,14 +261,14 @@ def pretrain(network: str, data: Path | None, coco, seed: int) -> None:
     click.echo(f"CHECKPOINT_SHA256 = {file_hash(module.CHECKPOINT)!r}")
 
 
-def _ship_autoencoders() -> None:
-    """Train all networks of notebook 03 by running it, and keep those that it loads."""
+def _ship_networks(notebook: str) -> None:
+    """Train the networks of a notebook by running it, and keep those that it loads."""
     import tempfile
 
     from tutorial_lib.training import checkpoints
     from tutorial_tools import runner
 
-    (path,) = runner.find_notebooks(["03"])
+    (path,) = runner.find_notebooks([notebook])
     with tempfile.TemporaryDirectory() as home:
         os.environ["TUTORIAL_DATA"] = home
         output = CHECKOUT / "build" / "pretrain" / path.name
@@ -269,8 +276,8 @@ def _ship_autoencoders() -> None:
         click.echo(f"{result.name}: {result.summary()}")
         if result.status != "passed":
             sys.exit(1)
-        for folder in checkpoints.ship("*", Path(home)):
-            click.echo(folder)
+        for file in checkpoints.ship(TRAINED[notebook], Path(home)):
+            click.echo(file)
 
 
 @main.command()

@@ -20,7 +20,7 @@ import tempfile
 import textwrap
 import warnings
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -36,10 +36,10 @@ from tutorial_lib.errors import InputError, check_whole_number, write_atomically
 from tutorial_lib.inference import predict_at_scale
 
 FACTS = "tutorial.json"
-# Autoencoders whose training takes longer than a reader should wait, in git; made by
-# `tutorial pretrain 03`. Those that were trained here lie in a data folder.
-SHIPPED = CHECKOUT / "data" / "checkpoints" / "autoencoders"
-CACHED = Path("cache", "autoencoders")
+# Networks whose training takes longer than a reader should wait, in git; made by
+# `tutorial pretrain`. Those that were trained here lie in a data folder.
+SHIPPED = CHECKOUT / "data" / "checkpoints" / "notebooks"
+CACHED = Path("cache", "trained")
 
 
 def save(model: keras.Model, path: Path, **facts) -> None:
@@ -188,7 +188,7 @@ def load_or_train(
     name: str,
     build: Callable,
     fit: Callable,
-    data: tuple[np.ndarray, ...],
+    data: Sequence[np.ndarray | Path],
     settings: SimpleNamespace,
     *,
     retrain: bool = False,
@@ -200,8 +200,8 @@ def load_or_train(
         name: Begins the name of the file in which the network is kept.
         build: `build(**options)` returns the network, a `keras.Model`.
         fit: `fit(network, *data, settings)` trains it and returns a history that JSON can hold.
-        data: What the network is trained and measured on.
-        settings: Numbers and texts; `settings.seed` fixes every random choice.
+        data: What the network is trained and measured on: arrays, or folders of records.
+        settings: Numbers, texts and `fcn_stages.Stage`s; `settings.seed` fixes every random choice.
         retrain: Train, whatever is on disk.
 
     Raises:
@@ -213,6 +213,8 @@ def load_or_train(
     for folder in () if retrain else (data_home() / CACHED, SHIPPED):
         with contextlib.suppress(InputError):  # missing or damaged
             return network, restore(network, folder / file)["history"]
+    if not retrain:
+        print(f"{name}: no stored network fits these settings, so one is trained now")
     history = fit(network, *data, settings)
     # A copy has no optimizer, whose state is twice as large as the weights.
     copy = build(**options)
@@ -225,7 +227,8 @@ def fingerprint(network: keras.Model, fit: Callable, data, settings: SimpleNames
     """Return the sha256 of all that decides how a network comes out of its training.
 
     These are its architecture, the code of `fit` without comments and docstrings, the settings,
-    and every byte of the data. What `fit` calls is not included.
+    and every byte of the data. What `fit` calls is not included. Nor are the initial weights: if
+    `build` loads some, put their `weights_digest` into the settings.
     """
     code = ast.parse(textwrap.dedent(inspect.getsource(fit)))
     for node in ast.walk(code):
@@ -233,11 +236,34 @@ def fingerprint(network: keras.Model, fit: Callable, data, settings: SimpleNames
             del node.body[0]
     # Keras numbers the layers that have no name of their own, counting all that were ever made.
     architecture = re.sub(r'"([a-z][a-z0-9_]*?)_\d+"', r'"\1"', network.to_json())
-    facts = architecture, ast.unparse(code), json.dumps(vars(settings), sort_keys=True)
-    digest = hashlib.sha256("\n".join(facts).encode())
-    for array in data:
+    chosen = json.dumps(vars(settings), sort_keys=True, default=vars)
+    digest = hashlib.sha256("\n".join((architecture, ast.unparse(code), chosen)).encode())
+    for array in _arrays(data):
         digest.update(f"{array.dtype.str} {array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _arrays(data: Iterable[np.ndarray | Path]) -> Iterator[np.ndarray]:
+    """Return arrays as they are, and the images and labels of each folder of records.
+
+    The bytes of a record may differ between computers, because they are compressed.
+    """
+    from tutorial_lib.data.records import read_records
+
+    for part in data:
+        if isinstance(part, Path):
+            for record in read_records(part).as_numpy_iterator():
+                yield from (record["image"], record["labels"])
+        else:
+            yield part
+
+
+def weights_digest(model: keras.Model) -> str:
+    """Return the sha256 of a network's weights."""
+    digest = hashlib.sha256()
+    for weights in model.get_weights():
+        digest.update(np.ascontiguousarray(weights).data)
     return digest.hexdigest()
 
 

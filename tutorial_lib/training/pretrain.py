@@ -2,7 +2,7 @@
 
 The paper starts from a VGG-16 that was trained on the 1.2 million images of ImageNet. Ours is an
 eighth as wide and was trained on images of one pictogram each, which serves as well for bundled
-scenes. `tutorial pretrain` trains it again.
+scenes. `tutorial pretrain classifier` trains it again.
 """
 
 from __future__ import annotations

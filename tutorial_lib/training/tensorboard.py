@@ -23,10 +23,7 @@ def callbacks(name: str, images: np.ndarray, labels: np.ndarray) -> list[keras.c
 
 
 class Triples(keras.callbacks.Callback):
-    """Logs the graph once, and input, mask and prediction side by side after each epoch.
-
-    What was logged is in `frames`, one uint8 (n, h, 3 w, 3) for each epoch.
-    """
+    """Logs the graph once, and input, mask and prediction side by side after each epoch."""
 
     def __init__(self, folder: Path, images: np.ndarray, labels: np.ndarray):
         """Make the callback.
@@ -38,7 +35,6 @@ class Triples(keras.callbacks.Callback):
         super().__init__()
         self.folder, self.images, self.labels = folder, np.asarray(images), np.asarray(labels)
         self.writer = None
-        self.frames: list[np.ndarray] = []
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
         import tensorflow as tf
@@ -49,9 +45,8 @@ class Triples(keras.callbacks.Callback):
             with self.writer.as_default():
                 tf.summary.graph(predict.get_concrete_function(self.images).graph)
         logits = np.asarray(self.model(self.images, training=False))[..., 0]
-        self.frames.append(triples(self.images, self.labels, logits))
+        shown = triples(self.images, self.labels, logits)
         with self.writer.as_default(step=epoch):
-            shown = self.frames[-1]
             tf.summary.image("input, mask, prediction", shown, max_outputs=len(shown))
         self.writer.flush()
 
