@@ -116,7 +116,7 @@ def check_shipped(path: Path, sha256: str) -> None:
     """
     if not path.is_file() or file_hash(path) != sha256:
         fault = "damaged" if path.is_file() else "missing"
-        raise InputError(f"{path} is {fault}; restore it with git, or see `tutorial pretrain --help`")
+        raise InputError(f"{path} is {fault}; restore it with git, or use `tutorial pretrain`")
 
 
 def _files(folder: Path) -> list[str]:

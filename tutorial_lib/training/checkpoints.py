@@ -1,8 +1,9 @@
-"""Trained networks on disk, all in one format: a `.keras` file with one member more.
+"""Trained networks on disk.
 
-Keras's file is a ZIP of architecture, weights and optimizer state. The member `tutorial.json` holds
-what we need besides: how to use a network on photographs (`save_network`), how its training went
-(`load_or_train`), or where to go on (`EpochCheckpoint`).
+Where a file stands for itself, it is a `.keras` file with one member more: Keras's file is a ZIP of
+architecture, weights and optimizer state, and `tutorial.json` holds how to use the network on
+photographs (`save_network`), or where to go on (`EpochCheckpoint`). Where the code that builds the
+network is at hand (`load_layers`, `load_or_train`), an `.npz` of the trained weights is enough.
 """
 
 from __future__ import annotations
@@ -209,18 +210,51 @@ def load_or_train(
     """
     keras.utils.set_random_seed(settings.seed)
     network = build(**options)
-    file = f"{name}-{fingerprint(network, fit, data, settings)[:12]}.keras"
+    file = f"{name}-{fingerprint(network, fit, data, settings)[:12]}.npz"
     for folder in () if retrain else (data_home() / CACHED, SHIPPED):
         with contextlib.suppress(InputError):  # missing or damaged
-            return network, restore(network, folder / file)["history"]
+            return network, load_trained(network, folder / file)
     if not retrain:
         print(f"{name}: no stored network fits these settings, so one is trained now")
     history = fit(network, *data, settings)
-    # A copy has no optimizer, whose state is twice as large as the weights.
-    copy = build(**options)
-    copy.set_weights(network.get_weights())
-    save(copy, data_home() / CACHED / file, history=history)
+    save_trained(network, data_home() / CACHED / file, history)
     return network, history
+
+
+def save_trained(network: keras.Model, path: Path, history: dict) -> None:
+    """Write the weights of all layers that are not frozen, and the history of the training.
+
+    Raises InputError if the file cannot be written.
+    """
+    arrays = {
+        f"{place}/{number}": weights
+        for place, layer in enumerate(network.layers)
+        if layer.trainable
+        for number, weights in enumerate(layer.get_weights())
+    }
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, history=json.dumps(history), **arrays)
+    try:
+        write_atomically(path, buffer.getvalue())
+    except OSError as error:
+        raise cannot_write(path, error) from None
+
+
+def load_trained(network: keras.Model, path: Path) -> dict:
+    """Load what `save_trained` wrote into a network of the same architecture; return the history.
+
+    Raises InputError if the file is missing or damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            stored = dict(arrays)  # reads and checks everything before a weight is set
+        for place, layer in enumerate(network.layers):
+            if f"{place}/0" in stored:
+                count = len(layer.get_weights())
+                layer.set_weights([stored[f"{place}/{number}"] for number in range(count)])
+        return json.loads(stored["history"].item())
+    except Exception:  # NumPy and the ZIP's reader raise errors of every kind
+        raise InputError(f"{path} is missing or damaged; delete it, train anew") from None
 
 
 def fingerprint(network: keras.Model, fit: Callable, data, settings: SimpleNamespace) -> str:
