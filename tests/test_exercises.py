@@ -57,6 +57,9 @@ def product(*line):
     return np.outer(line, line)
 
 
+UNEVEN = product(0.25, 0.75, 0.75, 0.25) + 0.1 * np.outer([1, -1, 1, -1], [1, 0, -1, 0])
+
+
 def in_place(x, w, s, p):
     y = my_conv2d(x, w, s, p)
     x[0, 0] += 1
@@ -283,6 +286,10 @@ WRONG = [
     ("2.6", product(0, 1, 0), "is zero"),
     ("2.6", np.ones((2, 2)), "array of 3×3"),
     ("2.6", product(1, 1e-9, -1), "is zero|become"),
+    ("2.7", np.ones((3, 3)), "array of 4×4"),
+    ("2.7", np.eye(4), "phase sums are 2, 0, 0, 2"),
+    ("2.7", UNEVEN, "sums within column 0 are 0.45 and 0.05"),
+    ("2.7", product(1, 3, 3, 1), "along horizontal edges either"),
     ("3.1", 6336, "Keras model"),
     ("3.1", decoder_of(64, 32, 1, padding="valid"), "15 and 31"),
     ("3.1", decoder_of(64, 32, 1, first="same"), 'padding="valid"'),

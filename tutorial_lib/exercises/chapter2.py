@@ -135,6 +135,28 @@ def kernel_without_pattern(answer) -> str:
     return f"All four phase sums are {sums[0, 0]:g}, although 2 does not divide 3."
 
 
+@exercise("2.7")
+def dots_along_horizontal_edges(answer) -> str:
+    kernel = array(answer)
+    if kernel.shape != (4, 4) or kernel.dtype.kind not in "iuf":
+        raise Wrong(f"The kernel should be an array of 4×4 numbers; yours has {kernel.shape}.")
+    sums = _phase_sums(kernel, 2)
+    if not np.allclose(sums, sums[0, 0]) or np.isclose(sums[0, 0], 0):
+        raise Wrong(f"Your phase sums are {_listed(sums)}; they should be equal, and not zero.")
+    first, second = kernel[::2].sum(axis=0), kernel[1::2].sum(axis=0)  # by row phase
+    for column in np.flatnonzero(~np.isclose(first, second)):
+        raise Wrong(
+            f"It leaves dots along vertical edges: the sums within column {column} are "
+            f"{first[column]:.3g} and {second[column]:.3g} for the two row phases."
+        )
+    if np.allclose(kernel[:, ::2].sum(axis=1), kernel[:, 1::2].sum(axis=1)):
+        raise Wrong(
+            "It leaves no dots along horizontal edges either. Which sums within a row have to "
+            "differ for that?"
+        )
+    return "The columns decide about vertical edges, and the rows about horizontal ones."
+
+
 def _scatter(x, w, s, p=0, e=0) -> np.ndarray:
     image, kernel = x[None, ..., None], w[..., None, None]
     return convolution.conv2d_transpose(image, kernel, s, p, output_padding=e)[0, ..., 0]
