@@ -30,7 +30,7 @@ install: $(INSTALLED) ## make .venv with the locked versions (the others do it b
 $(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
 	  { echo "Python 3.11, 3.12 or 3.13 is needed: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)"; exit 1; }
-	@echo "Installing into $(VENV); this takes a minute or two, once."
+	@echo "Installing into $(VENV); this takes one to three minutes, once."
 	@$(PYTHON) -m venv $(VENV)
 	@# pip would compile the packages on one core; some hold files for other versions of Python.
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes \
