@@ -162,6 +162,10 @@ def save_layers(network: keras.Model, prefix: str, path: Path) -> None:
         if layer.name.startswith(prefix)
         for number, weights in enumerate(layer.get_weights())
     }
+    _write_arrays(path, arrays)
+
+
+def _write_arrays(path: Path, arrays: dict) -> None:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     try:
@@ -232,12 +236,7 @@ def save_trained(network: keras.Model, path: Path, history: dict) -> None:
         if layer.trainable
         for number, weights in enumerate(layer.get_weights())
     }
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, history=json.dumps(history), **arrays)
-    try:
-        write_atomically(path, buffer.getvalue())
-    except OSError as error:
-        raise cannot_write(path, error) from None
+    _write_arrays(path, arrays | {"history": json.dumps(history)})
 
 
 def load_trained(network: keras.Model, path: Path) -> dict:
