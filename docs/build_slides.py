@@ -36,7 +36,7 @@ PAGE = """\
   .reveal math[display="block"] {{ font-size: 22px }}
   .reveal section > img.r-stretch {{ max-width: 100%; object-fit: contain }}
   .reveal p img {{ max-height: 360px; display: block; margin: auto }}
-  .reveal .several p img {{ max-height: 200px }}
+  .reveal .several p img {{ max-height: 180px }}
   .reveal figure {{ font-size: 16px; zoom: 1.5 }}
   .anchor-link {{ display: none }}
 </style>
