@@ -7,6 +7,8 @@ from types import SimpleNamespace
 
 import keras
 
+from tutorial_lib.training import loop
+
 
 def train_autoencoder(
     network: keras.Model, train, validation, settings: SimpleNamespace
@@ -24,5 +26,6 @@ def train_autoencoder(
     updates = settings.epochs * math.ceil(len(train) / settings.batch_size)
     schedule = keras.optimizers.schedules.CosineDecay(settings.learning_rate, updates)
     network.compile(keras.optimizers.Adam(schedule), loss=settings.loss)
-    fit = {"epochs": settings.epochs, "batch_size": settings.batch_size, "verbose": 0}
-    return network.fit(train, train, validation_data=(validation, validation), **fit).history
+    options = {"epochs": settings.epochs, "batch_size": settings.batch_size, "verbose": 0}
+    options["callbacks"] = [loop.Progress(0, updates)]
+    return network.fit(train, train, validation_data=(validation, validation), **options).history
