@@ -7,6 +7,7 @@ the Semantic Boundaries Dataset (SBD), masks of more VOC photographs, as MATLAB 
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import re
@@ -33,8 +34,9 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
 SBD_PREFIX = "benchmark_RELEASE/dataset/"
 
 
+@functools.cache  # every label file is compared with it
 def colormap() -> np.ndarray:
-    """Return VOC's 256 colors, uint8 (256, 3), RGB.
+    """Return VOC's 256 colors, uint8 (256, 3), RGB, read-only.
 
     The bits of a class number are dealt out in turn to red, green and blue, from the highest bit
     of each color down. So classes with neighboring numbers get very different colors.
@@ -46,6 +48,7 @@ def colormap() -> np.ndarray:
             for channel in range(3):
                 colors[number, channel] |= (rest >> channel & 1) << shift
             rest >>= 3
+    colors.flags.writeable = False
     return colors
 
 

@@ -94,23 +94,44 @@ def better_code(answer_and_tools) -> str:
 
 
 @exercise("3.4")
-def larger_canvas(answer) -> str:
-    down, up = map(number, pair(answer, "codes, pixels"))
-    if (down, up) == (56, 8):
-        raise Wrong("Codes first, then pixels: the other way round.")
+def divergence_from_the_prior(function) -> str:
+    if not callable(function):
+        raise Wrong("Pass the function itself, not what it returns.")
+    mean = np.array([[0.0, 0.0], [1.0, -2.0], [0.5, 0.0]])
+    log_variance = np.array([[0.0, 0.0], [0.2, 1.0], [-1.4, 0.3]])
+    found = array(function(mean, log_variance))
+    if found.shape != (3,):
+        raise Wrong(
+            "Three digits with two numbers each should give the shape (3,), one divergence per "
+            f"digit, not {found.shape}. Sum over the last axis."
+        )
+    variance = np.exp(log_variance)
+    terms = mean**2 + variance - 1 - log_variance
     hints = {
-        2: "The feature map in front of the last layer doubles to 14×14, but a 7×7 kernel has more "
-        "than 2 places on it: it moves by one.",
-        1: "There is only one place on a 7×7 feature map; this feature map is larger.",
-        14: "That is the feature map that the last layer reads; one layer is missing.",
-        7: "14 - 7 is how far the kernel can move; it has one place more than that.",
-        64: "There are 64 codes in all; how many along one side?",
+        "The factor of one half is missing.": terms.sum(axis=1),
+        "Sum over the two numbers of a code instead of averaging.": terms.mean(axis=1) / 2,
+        "Square the means.": (terms - mean**2 + mean).sum(axis=1) / 2,
+        "The second argument is the logarithm of the variance. Its exponential is the variance.": (
+            (mean**2 + variance**2 - 1 - 2 * log_variance).sum(axis=1) / 2
+        ),
     }
-    expect(down, 8, hints, "Two layers halve 56, and 7×7 without padding leaves i - 7 + 1.")
-    hints = {28: "28×28 came out of a single code; here the decoder reads an array of them."}
-    otherwise = "The decoder's first layer gives (8 - 1) + 7, and two layers double that."
-    expect(up, 56, hints, otherwise)
-    return "A network without dense layers takes larger images, too. Notebook 05 builds on that."
+    otherwise = "Compare your terms with the formula: mean squared, plus variance, minus 1, minus "
+    expect_close(found, terms.sum(axis=1) / 2, hints, otherwise + "the logarithm of the variance.")
+    return "It is 0 where the distribution of a code is the prior itself, and positive elsewhere."
+
+
+class _Recorder:
+    """Takes the place of a network and notes how it is trained."""
+
+    compiled = fitted = None
+    history = {"loss": [3.0, 2.0, 1.0, 0.5], "val_loss": [3.0, 2.0, 1.5, 1.2]}
+
+    def compile(self, optimizer="rmsprop", loss=None, **options):
+        self.compiled = {"optimizer": optimizer, "loss": loss, **options}
+
+    def fit(self, x=None, y=None, batch_size=None, epochs=1, **options):
+        self.fitted = {"x": x, "y": y, "epochs": epochs, **options}
+        return self
 
 
 @exercise("3.5")
@@ -176,44 +197,23 @@ def training_on_pairs(function) -> str:
 
 
 @exercise("3.7")
-def divergence_from_the_prior(function) -> str:
-    if not callable(function):
-        raise Wrong("Pass the function itself, not what it returns.")
-    mean = np.array([[0.0, 0.0], [1.0, -2.0], [0.5, 0.0]])
-    log_variance = np.array([[0.0, 0.0], [0.2, 1.0], [-1.4, 0.3]])
-    found = array(function(mean, log_variance))
-    if found.shape != (3,):
-        raise Wrong(
-            "Three digits with two numbers each should give the shape (3,), one divergence per "
-            f"digit, not {found.shape}. Sum over the last axis."
-        )
-    variance = np.exp(log_variance)
-    terms = mean**2 + variance - 1 - log_variance
+def larger_canvas(answer) -> str:
+    down, up = map(number, pair(answer, "codes, pixels"))
+    if (down, up) == (56, 8):
+        raise Wrong("Codes first, then pixels: the other way round.")
     hints = {
-        "The factor of one half is missing.": terms.sum(axis=1),
-        "Sum over the two numbers of a code instead of averaging.": terms.mean(axis=1) / 2,
-        "Square the means.": (terms - mean**2 + mean).sum(axis=1) / 2,
-        "The second argument is the logarithm of the variance. Its exponential is the variance.": (
-            (mean**2 + variance**2 - 1 - 2 * log_variance).sum(axis=1) / 2
-        ),
+        2: "The feature map in front of the last layer doubles to 14×14, but a 7×7 kernel has more "
+        "than 2 places on it: it moves by one.",
+        1: "There is only one place on a 7×7 feature map; this feature map is larger.",
+        14: "That is the feature map that the last layer reads; one layer is missing.",
+        7: "14 - 7 is how far the kernel can move; it has one place more than that.",
+        64: "There are 64 codes in all; how many along one side?",
     }
-    otherwise = "Compare your terms with the formula: mean squared, plus variance, minus 1, minus "
-    expect_close(found, terms.sum(axis=1) / 2, hints, otherwise + "the logarithm of the variance.")
-    return "It is 0 where the distribution of a code is the prior itself, and positive elsewhere."
-
-
-class _Recorder:
-    """Takes the place of a network and notes how it is trained."""
-
-    compiled = fitted = None
-    history = {"loss": [3.0, 2.0, 1.0, 0.5], "val_loss": [3.0, 2.0, 1.5, 1.2]}
-
-    def compile(self, optimizer="rmsprop", loss=None, **options):
-        self.compiled = {"optimizer": optimizer, "loss": loss, **options}
-
-    def fit(self, x=None, y=None, batch_size=None, epochs=1, **options):
-        self.fitted = {"x": x, "y": y, "epochs": epochs, **options}
-        return self
+    expect(down, 8, hints, "Two layers halve 56, and 7×7 without padding leaves i - 7 + 1.")
+    hints = {28: "28×28 came out of a single code; here the decoder reads an array of them."}
+    otherwise = "The decoder's first layer gives (8 - 1) + 7, and two layers double that."
+    expect(up, 56, hints, otherwise)
+    return "A network without dense layers takes larger images, too. Notebook 05 builds on that."
 
 
 @exercise("3.8")
