@@ -39,8 +39,8 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-run: $(INSTALLED) ## execute the five notebooks into build/, with a report
-	@$(BIN)/tutorial run $(ARGS)
+run: $(INSTALLED) ## execute the five notebooks into build/, two at a time, with a report
+	@$(BIN)/tutorial run --jobs $(WORKERS) $(ARGS)
 
 # Only the tests use nbgrader. In .venv it would add its menus to every learner's JupyterLab.
 NBGRADER := build/nbgrader

@@ -1,10 +1,12 @@
 """The runner: order, failures, time limits, interrupts, and what it finds and stores."""
 
+import contextlib
 import json
 import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -65,6 +67,43 @@ def test_a_failing_notebook_stops_nothing_else_and_names_its_cell(tmp_path):
     assert any("cell 4" in line for line in lines)
     assert printed(tmp_path / "build/notebooks/02_bad.ipynb") == "before\n"
     assert printed(tmp_path / "build/notebooks/03_good.ipynb") == "three 7\n"
+
+
+def test_notebooks_run_at_the_same_time(tmp_path):
+    wait = "import pathlib, time\nwhile not pathlib.Path('sign').exists():\n    time.sleep(0.1)"
+    write_notebook(tmp_path, "01_waits", wait)
+    write_notebook(tmp_path, "02_signs", "open('sign', 'w').close()")
+    write_notebook(tmp_path, "03_last", "print('three', seed)")
+    paths, lines = runner.find_notebooks(folder=tmp_path), []
+    results = runner.run_notebooks(
+        paths, {"seed": "7"}, tmp_path / "build", 60, lines.append, jobs=2
+    )
+    assert [result.status for result in results] == ["passed"] * 3
+    assert [result.name for result in results] == ["01_waits", "02_signs", "03_last"]
+    assert lines[:2] == ["[1/3] 01_waits …", "[2/3] 02_signs …"]
+    assert printed(tmp_path / "build/notebooks/03_last.ipynb") == "three 7\n"
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_an_interrupted_run_leaves_a_report_and_no_kernel(tmp_path, jobs):
+    # The first notebook tells when it has started, and never ends.
+    wait = "import os, time\nopen('started', 'w').write(str(os.getpid()))\ntime.sleep(600)"
+    paths = [write_notebook(tmp_path, name, wait) for name in ("01_slow", "02_next")]
+    command = [sys.executable, "-m", "tutorial_tools.cli", "run", "-j", jobs, "-o", "build"]
+    process = subprocess.Popen([*command, *map(str, paths)], cwd=tmp_path)
+    started = tmp_path / "started"
+    while not (started.exists() and started.read_text()):
+        time.sleep(0.1)
+        assert process.poll() is None
+    process.terminate()
+    assert process.wait(30) == 130
+    told = json.loads((tmp_path / "build" / "report" / "report.json").read_text())["notebooks"]
+    second = "not run" if jobs == "1" else "interrupted"
+    assert [entry["status"] for entry in told] == ["interrupted", second]
+    assert "cell" in told[0]["error"] and told[0]["error"].endswith("interrupted")
+    with contextlib.suppress(psutil.NoSuchProcess):
+        kernel = psutil.Process(int(started.read_text()))
+        assert kernel.status() == psutil.STATUS_ZOMBIE  # ended, if nobody has asked how
 
 
 def test_a_cell_that_hangs_is_ended(tmp_path):

@@ -66,9 +66,13 @@ def main() -> None:
     "-p", "--parameter", "pairs", nargs=2, multiple=True, metavar="NAME VALUE",
     help="Set a notebook parameter, e.g. -p profile full.",
 )  # fmt: skip
+@click.option(
+    "-j", "--jobs", type=click.IntRange(min=1), default=1, show_default=True,
+    help="Notebooks that run at the same time.",
+)  # fmt: skip
 @output_option
 @timeout_option
-def run(names, pairs, output: Path, timeout: int) -> None:
+def run(names, pairs, jobs: int, output: Path, timeout: int) -> None:
     """Execute all notebooks, or those with the given NAMES (01 is enough) or paths."""
     from tutorial_tools import runner
 
@@ -77,7 +81,7 @@ def run(names, pairs, output: Path, timeout: int) -> None:
     former = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         results = runner.run_notebooks(
-            paths, dict(pairs), output.resolve(), timeout, click.echo, progress=sys.stderr.isatty()
+            paths, dict(pairs), output.resolve(), timeout, click.echo, sys.stderr.isatty(), jobs
         )
     finally:
         signal.signal(signal.SIGTERM, former)

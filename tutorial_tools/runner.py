@@ -1,18 +1,21 @@
 """Running the notebooks with papermill.
 
-A run executes the notebooks in order. One that fails does not stop the others: its partial
-notebook stays, and the report names the cell. A run never changes the stored outputs in
-`notebooks/`; only `canonical.refresh` writes them.
+A run starts the notebooks in order, one or several at a time. One that fails does not stop the
+others: its partial notebook stays, and the report names the cell. A run never changes the stored
+outputs in `notebooks/`; only `canonical.refresh` writes them.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import joblib
 
 from tutorial_lib import CHECKOUT
 from tutorial_lib.data import absolute
@@ -167,7 +170,12 @@ class MemoryWatch(threading.Thread):
 
 
 def execute(
-    source: Path, output: Path, parameters: dict, timeout: int, progress: bool = False
+    source: Path,
+    output: Path,
+    parameters: dict,
+    timeout: int,
+    progress: bool = False,
+    line: int = 0,
 ) -> Result:
     """Execute one notebook.
 
@@ -177,6 +185,7 @@ def execute(
     Args:
         source, output: The notebook, which is only read, and where the executed one goes.
         timeout: Whole seconds that one cell may take.
+        progress, line: Whether to show a progress bar, and how many lines below the cursor.
 
     Raises:
         InputError: if the output cannot be written.
@@ -201,7 +210,7 @@ def execute(
                 source,
                 output,
                 parameters,
-                progress_bar={"desc": source.stem, "leave": False} if progress else False,
+                progress_bar=progress and {"desc": source.stem, "leave": False, "position": line},
                 cwd=source.parent,
                 execution_timeout=timeout,
                 start_timeout=180,
@@ -222,12 +231,17 @@ def execute(
             result.status, what = "failed", one_line(f"{type(error).__name__}: {error}")
     result.seconds = round(time.perf_counter() - start, 1)
     result.megabytes = round(memory.peak / 1e6)
-    if executed := report.read_json(output):
+    _read_output(result, what)
+    return result
+
+
+def _read_output(result: Result, what: str) -> None:
+    """Complete a result with what the executed notebook holds; `what` went wrong, if anything."""
+    if executed := report.read_json(Path(result.output)):
         result.cells = report.read_cells(executed)
         result.device = report.device_of(executed)
     if result.status != "passed":
         result.error = f"{_failing_cell(result.cells)}: {what}"
-    return result
 
 
 def _look_for_kernel(source: Path) -> None:
@@ -263,13 +277,16 @@ def run_notebooks(
     timeout: int = CELL_TIMEOUT,
     echo: Callable[[str], None] = print,
     progress: bool = False,
+    jobs: int = 1,
 ) -> list[Result]:
-    """Execute notebooks in order into `build/notebooks` and report to `build/report`.
+    """Execute notebooks into `build/notebooks` and report to `build/report`.
 
     Args:
         parameters: Texts by name, as given on the command line.
         timeout: Whole seconds that one cell may take.
         echo: Called with one line before and after each notebook.
+        progress: Whether to show a progress bar for each notebook that is running.
+        jobs: Number of notebooks that run at the same time.
 
     Returns:
         One result per notebook. After an interrupt the remaining ones are "not run".
@@ -294,14 +311,42 @@ def run_notebooks(
         if Path(result.output).exists() and path.samefile(result.output):
             raise InputError(f"{path} would overwrite itself; choose another folder with --output")
     record = report.Report(build / "report", results)
-    for number, (path, planned) in enumerate(zip(paths, list(results), strict=True)):
-        echo(f"[{number + 1}/{len(paths)}] {path.stem} …")
-        planned.status = "running"
+    planned = [
+        (path, Path(result.output), result.parameters)
+        for path, result in zip(paths, results, strict=True)
+    ]
+    started = iter(range(len(paths)))
+
+    def announce_next() -> None:
+        for number in itertools.islice(started, 1):
+            echo(f"[{number + 1}/{len(paths)}] {paths[number].stem} …")
+            results[number].status = "running"
         record.write()  # so that even a run that is killed leaves a report
-        output = Path(planned.output)
-        results[number] = execute(path, output, planned.parameters, timeout, progress)
-        echo(f"      {results[number].summary()}")
+
+    for _ in range(min(jobs, len(paths))):
+        announce_next()
+    done = joblib.Parallel(
+        jobs, return_as="generator_unordered", pre_dispatch="n_jobs", batch_size=1
+    )(
+        joblib.delayed(_execute_numbered)(number, *each, timeout, progress, number % jobs)
+        for number, each in enumerate(planned)
+    )
+    try:
+        for number, result in done:
+            results[number] = result
+            echo(f"      {f'{result.name} ' if jobs > 1 else ''}{result.summary()}")
+            if result.status == "interrupted":
+                raise KeyboardInterrupt
+            announce_next()
+    except KeyboardInterrupt:
+        done.close()  # kills what is still running
+        for result in results:
+            if result.status == "running":
+                result.status = "interrupted"
+                _read_output(result, "interrupted")
         record.write()
-        if results[number].status == "interrupted":
-            break
     return results
+
+
+def _execute_numbered(number: int, *arguments) -> tuple[int, Result]:
+    return number, execute(*arguments)

@@ -47,7 +47,7 @@ NAMED = {
     "path_effects": [withStroke(linewidth=4, foreground="white")],
     "zorder": 3,
 }
-SPOTS = [(0.05, 0.05), (0.55, 0.05), (1.05, 0.05), (0.65, 0.35), (0.65, 0.85)]
+SPOTS = (-0.15, 0.15), (0.15, 0.15), (0.55, 0.25), (0.55, 0.55), (1.45, 0.65)
 NUMBERED = {
     "color": "white",
     "fontweight": "bold",

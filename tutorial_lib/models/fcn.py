@@ -58,7 +58,7 @@ def convolutionalize(classifier: keras.Model, padding: str = "valid") -> keras.M
 
 
 def build_fcn(classifier: keras.Model, stride: int = 32, classes: int = 21) -> keras.Model:
-    """Build FCN-32s, FCN-16s or FCN-8s on a classifier (section 4.2, figure 3).
+    """Build FCN-32s, FCN-16s or FCN-8s on a classifier (Long et al., CVPR 2015, section 4.2).
 
     The classifier's own score layer is dropped. All new score layers start at zero: the network
     begins with equal scores for all classes, and a finer network begins close to where the coarser
