@@ -1,6 +1,6 @@
 """Running the notebooks with papermill.
 
-A run starts the notebooks in order, one or several at a time. One that fails does not stop the
+A run executes the notebooks in order, or several at a time. One that fails does not stop the
 others: its partial notebook stays, and the report names the cell. A run never changes the stored
 outputs in `notebooks/`; only `canonical.refresh` writes them.
 """
@@ -311,26 +311,32 @@ def run_notebooks(
         if Path(result.output).exists() and path.samefile(result.output):
             raise InputError(f"{path} would overwrite itself; choose another folder with --output")
     record = report.Report(build / "report", results)
-    planned = [
-        (path, Path(result.output), result.parameters)
-        for path, result in zip(paths, results, strict=True)
-    ]
-    started = iter(range(len(paths)))
+    # Later chapters take longer, so they start first where several run at a time.
+    order = list(range(len(paths)))[:: 1 if jobs == 1 else -1]
+    waiting = iter(order)
 
     def announce_next() -> None:
-        for number in itertools.islice(started, 1):
+        for number in itertools.islice(waiting, 1):
             echo(f"[{number + 1}/{len(paths)}] {paths[number].stem} …")
             results[number].status = "running"
         record.write()  # so that even a run that is killed leaves a report
 
     for _ in range(min(jobs, len(paths))):
         announce_next()
-    done = joblib.Parallel(
-        jobs, return_as="generator_unordered", pre_dispatch="n_jobs", batch_size=1
-    )(
-        joblib.delayed(_execute_numbered)(number, *each, timeout, progress, number % jobs)
-        for number, each in enumerate(planned)
-    )
+    calls = [
+        joblib.delayed(_execute_numbered)(
+            number,
+            paths[number],
+            Path(results[number].output),
+            results[number].parameters,
+            timeout,
+            progress,
+            place % jobs,
+        )
+        for place, number in enumerate(order)
+    ]
+    options = {"return_as": "generator_unordered", "pre_dispatch": "n_jobs", "batch_size": 1}
+    done = joblib.Parallel(jobs, **options)(calls)
     try:
         for number, result in done:
             results[number] = result
