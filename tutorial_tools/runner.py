@@ -15,8 +15,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import joblib
-
 from tutorial_lib import CHECKOUT
 from tutorial_lib.data import absolute
 from tutorial_lib.errors import InputError, check_choice
@@ -295,6 +293,8 @@ def run_notebooks(
         InputError: if a parameter cannot be used, the folder cannot be written, or an output would
             overwrite its notebook or another output.
     """
+    import joblib
+
     check_parameters(paths, parameters)
     results = [
         Result(
