@@ -8,7 +8,6 @@ outputs in `notebooks/`; only `canonical.refresh` writes them.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -311,35 +310,32 @@ def run_notebooks(
         if Path(result.output).exists() and path.samefile(result.output):
             raise InputError(f"{path} would overwrite itself; choose another folder with --output")
     record = report.Report(build / "report", results)
+    numbers = {path.stem: number for number, path in enumerate(paths)}
     # Later chapters take longer, so they start first where several run at a time.
-    order = list(range(len(paths)))[:: 1 if jobs == 1 else -1]
+    order = sorted(numbers.values(), reverse=jobs > 1)
     waiting = iter(order)
 
     def announce_next() -> None:
-        for number in itertools.islice(waiting, 1):
+        number = next(waiting, None)
+        if number is not None:
             echo(f"[{number + 1}/{len(paths)}] {paths[number].stem} …")
             results[number].status = "running"
         record.write()  # so that even a run that is killed leaves a report
 
     for _ in range(min(jobs, len(paths))):
         announce_next()
-    calls = [
-        joblib.delayed(_execute_numbered)(
-            number,
-            paths[number],
-            Path(results[number].output),
-            results[number].parameters,
-            timeout,
-            progress,
-            place % jobs,
+    calls = []
+    for place, number in enumerate(order):
+        output, planned = Path(results[number].output), results[number].parameters
+        line = place % jobs  # of the progress bar
+        calls.append(
+            joblib.delayed(execute)(paths[number], output, planned, timeout, progress, line)
         )
-        for place, number in enumerate(order)
-    ]
     options = {"return_as": "generator_unordered", "pre_dispatch": "n_jobs", "batch_size": 1}
     done = joblib.Parallel(jobs, **options)(calls)
     try:
-        for number, result in done:
-            results[number] = result
+        for result in done:
+            results[numbers[result.name]] = result
             echo(f"      {f'{result.name} ' if jobs > 1 else ''}{result.summary()}")
             if result.status == "interrupted":
                 raise KeyboardInterrupt
@@ -352,7 +348,3 @@ def run_notebooks(
                 _read_output(result, "interrupted")
         record.write()
     return results
-
-
-def _execute_numbered(number: int, *arguments) -> tuple[int, Result]:
-    return number, execute(*arguments)

@@ -120,20 +120,6 @@ def divergence_from_the_prior(function) -> str:
     return "It is 0 where the distribution of a code is the prior itself, and positive elsewhere."
 
 
-class _Recorder:
-    """Takes the place of a network and notes how it is trained."""
-
-    compiled = fitted = None
-    history = {"loss": [3.0, 2.0, 1.0, 0.5], "val_loss": [3.0, 2.0, 1.5, 1.2]}
-
-    def compile(self, optimizer="rmsprop", loss=None, **options):
-        self.compiled = {"optimizer": optimizer, "loss": loss, **options}
-
-    def fit(self, x=None, y=None, batch_size=None, epochs=1, **options):
-        self.fitted = {"x": x, "y": y, "epochs": epochs, **options}
-        return self
-
-
 @exercise("3.5")
 def area_under_the_curve(function) -> str:
     cases = [([1, 2, 3], [2.5]), ([1, 2], [3, 4, 5]), ([4, 5], [1, 2, 3]), ([0, 1, 1], [1, 2])]
@@ -161,6 +147,20 @@ def area_under_the_curve(function) -> str:
     otherwise = "Compare every anomaly with every normal image: `np.less.outer(normal, unusual)`."
     expect_close(found, right, hints, otherwise)
     return "This number needs no threshold, and does not depend on how many anomalies there are."
+
+
+class _Recorder:
+    """Takes the place of a network and notes how it is trained."""
+
+    compiled = fitted = None
+    history = {"loss": [3.0, 2.0, 1.0, 0.5], "val_loss": [3.0, 2.0, 1.5, 1.2]}
+
+    def compile(self, optimizer="rmsprop", loss=None, **options):
+        self.compiled = {"optimizer": optimizer, "loss": loss, **options}
+
+    def fit(self, x=None, y=None, batch_size=None, epochs=1, **options):
+        self.fitted = {"x": x, "y": y, "epochs": epochs, **options}
+        return self
 
 
 @exercise("3.6")
